@@ -1,0 +1,20 @@
+"""fasthardmax: exact hardmax attention and its dynamics, fast.
+
+>>> import fasthardmax as fh
+>>> fh.hardmax_attention([[1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]], [[3.0], [4.0]])
+array([[3.]])
+"""
+
+from .attention import Winners, hardmax_attention, hardmax_winners
+from .dynamics import Trajectory, simulate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Trajectory",
+    "Winners",
+    "__version__",
+    "hardmax_attention",
+    "hardmax_winners",
+    "simulate",
+]

@@ -1,0 +1,87 @@
+"""One checked attention problem: what every engine takes, and the shape of what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Answer", "Problem", "self_attention"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """Finite, C-contiguous inputs of one dtype, with leading dimensions flattened to B.
+
+    Batch b attends ``query[query_of[b]]`` to ``key[key_of[b]]`` and ``value[value_of[b]]`` under
+    ``mask[mask_of[b]]``, so that broadcast heads are never copied.
+    """
+
+    query: NDArray[Any]  # (Bq, L, d)
+    key: NDArray[Any]  # (Bk, S, d)
+    value: NDArray[Any] | None  # (Bv, S, dv); None where only the winners are asked for
+    query_of: NDArray[np.int64]  # (B,)
+    key_of: NDArray[np.int64]
+    value_of: NDArray[np.int64]
+    mask_of: NDArray[np.int64]
+    mask: NDArray[Any] | None  # (Bm, L, S), boolean or of the compute dtype; strides may be 0
+    is_causal: bool
+    ties: str  # "mean", "first" or "last"
+    num_threads: int
+    sums_may_overflow: bool = False  # a sum of tied values could reach infinity
+
+    @property
+    def n_batch(self) -> int:
+        return len(self.query_of)
+
+    @property
+    def n_queries(self) -> int:
+        """Queries per batch entry (L)."""
+        return self.query.shape[1]
+
+    @property
+    def n_keys(self) -> int:
+        """Keys per batch entry (S)."""
+        return self.key.shape[1]
+
+    @property
+    def n_features(self) -> int:
+        """Features per query and key (d)."""
+        return self.query.shape[2]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.query.dtype
+
+    @property
+    def n_pairs(self) -> int:
+        """Query-key pairs before masking."""
+        return self.n_batch * self.n_queries * self.n_keys
+
+    def empty_answer(self) -> Answer:
+        """Unwritten output arrays of this problem's shape."""
+        rows = (self.n_batch, self.n_queries)
+        mean = None
+        if self.value is not None:
+            mean = np.empty((*rows, self.value.shape[2]), self.dtype)
+        return Answer(mean, np.empty(rows, np.int64), np.empty(rows, np.int64))
+
+
+class Answer(NamedTuple):
+    """What an engine returns for a problem."""
+
+    mean: NDArray[Any] | None  # (B, L, dv): the mean, first or last winning value; 0 for no winner
+    first: NDArray[np.int64]  # (B, L): the lowest winning key; -1 where no key is allowed
+    count: NDArray[np.int64]  # (B, L): how many keys win
+
+
+def self_attention(
+    points: NDArray[Any], query: NDArray[Any], num_threads: int, ties: str = "mean"
+) -> Problem:
+    """The problem of clouds (B, n, d) attending to themselves; the arrays are trusted as they are."""
+    batch = np.arange(len(points), dtype=np.int64)
+    return Problem(
+        query, points, points, batch, batch, batch, batch, None, False, ties, num_threads
+    )

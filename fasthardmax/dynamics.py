@@ -1,0 +1,285 @@
+"""The hardmax transformer as a dynamical system on points, layer by layer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import engines
+from ._problem import Answer, self_attention
+from ._validate import (
+    check_alpha,
+    check_choice,
+    check_count,
+    check_matrix,
+    check_points,
+    check_reach,
+    check_threads,
+)
+from .attention import Winners
+from .numerics import canonical_scores, compute_dtype, step, step_size
+
+__all__ = ["Callback", "Trajectory", "simulate"]
+
+Callback = Callable[[int, NDArray[Any], Winners], object]
+
+
+@dataclass(slots=True, eq=False)
+class Trajectory:
+    """What :func:`simulate` found; for batches every shape below gains a leading B.
+
+    Attributes
+    ----------
+    points : ndarray, shape (n, d)
+        The points after the last layer that was computed.
+    n_layers : int
+        How many layers that is: fewer than asked for only after an interruption.
+    alpha : float
+    recorded : dict of int to ndarray of shape (n, d)
+        Layer number to points; layer 0 is the start.
+    winners : dict of int to Winners
+        Layer number to the tie sets of the points of that layer, for the recorded layers.
+    leader_layer : ndarray of int64, shape (n,)
+        The layer at which each point emerged as a leader, the first with ``C_i = {i}``; -1 if it
+        did not. Coincident points tie with each other and so are never leaders.
+    labels : ndarray of int64, shape (n,)
+        The leader that each point ends up with: the first leader that was its only winner, from
+        which point on it moves to that leader for ever. -1: not settled on a leader.
+    engine : str
+        The engine that ran.
+    """
+
+    points: NDArray[Any]
+    alpha: float
+    engine: str
+    leader_layer: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    n_layers: int = 0
+    recorded: dict[int, NDArray[Any]] = field(default_factory=dict)
+    winners: dict[int, Winners] = field(default_factory=dict)
+
+    @property
+    def leaders(self) -> NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Indices of the leaders; for batches (batch indices, point indices)."""
+        found = np.nonzero(self.leader_layer >= 0)
+        return found[0] if len(found) == 1 else found
+
+
+def simulate(
+    points: ArrayLike,
+    *,
+    alpha: float,
+    n_layers: int,
+    A: ArrayLike | None = None,
+    record: str | int | Callback = "last",
+    engine: str = "auto",
+    num_threads: int | None = None,
+    progress: bool = False,
+) -> Trajectory:
+    """Run a deep hardmax transformer on points: ``n_layers`` steps of attention to themselves.
+
+    ``x_i <- x_i + alpha / (1 + alpha) (mean_{j in C_i} x_j - x_i)`` with
+    ``C_i = {j : <A x_i, x_j> = max_l <A x_i, x_l>}``.
+
+    Parameters
+    ----------
+    points : array_like, shape (n, d) or (B, n, d)
+        One cloud, or B independent clouds. Negative zeros are read as zeros.
+    alpha : float in [0, inf]
+        Step size; ``inf`` moves each point onto its mean.
+    n_layers : int, at least 0
+    A : array_like, shape (d, d), optional
+        The identity by default. Symmetric positive definite in the paper; any matrix runs.
+    record : {"last", "all"} or int or callable, default "last"
+        Which layers to keep: the last, all, or every so many (the start and the last included).
+        A callable is given ``(layer, points, winners)`` at every layer, 0 and the last included;
+        its arrays are not reused, so it may keep them. The last layer is kept as well.
+    engine, num_threads
+        As for :func:`fasthardmax.hardmax_attention`.
+    progress : bool, default False
+        Show a progress bar; needs the extra ``cli``.
+
+    Returns
+    -------
+    Trajectory
+
+    Raises
+    ------
+    ValueError
+        For wrong shapes, NaN or infinity, negative ``alpha``, points so large that scores or sums
+        could overflow, unknown options.
+    TypeError
+        For inputs that are not real numbers of at most 64 bits.
+
+    Notes
+    -----
+    Computed in the promoted dtype of ``points`` and ``A`` (float32 or float64), by the canonical
+    arithmetic of :mod:`fasthardmax.numerics`: every engine gives the same bits, and a leader stays
+    put bit for bit. This is stepping: the points of layer k are rounded, and points that collapse
+    onto a leader then tie with it, which exact dynamics never does.
+
+    A keyboard interrupt, or an exception in the callback, leaves with the partial result in its
+    attribute ``trajectory``: its ``points`` are those after ``n_layers`` complete layers.
+
+    Cost: O(n^2 d) for each layer and for one more pass, which finds the winners of the last
+    layer; memory O(n d) and the recorded layers.
+
+    References
+    ----------
+    Alcalde, Fantuzzi, Zuazua, "Clustering in pure-attention hardmax transformers and its role in
+    sentiment analysis", SIAM J. Math. Data Sci. 7(3), 2025, arXiv:2407.01602 (the model).
+
+    Examples
+    --------
+    >>> from fasthardmax import simulate
+    >>> run = simulate([[1.0, 1.0], [-1.0, -1.0], [0.5, 0.0]], alpha=1.0, n_layers=2)
+    >>> run.points
+    array([[ 1.  ,  1.  ],
+           [-1.  , -1.  ],
+           [ 0.875,  0.75 ]])
+    >>> run.leaders, run.labels
+    (array([0, 1]), array([0, 1, 0]))
+    """
+    check_choice("engine", engine, engines.engine_names())
+    layers = check_count("n_layers", n_layers, 0)
+    alpha = check_alpha(alpha)
+    threads = check_threads(num_threads)
+    keep, callback = _recording(record)
+    start = check_points(points)
+    matrix = None if A is None else check_matrix("A", A, start.shape[-1])
+    dtype = compute_dtype(start.dtype, *(() if matrix is None else (matrix.dtype,)))
+    clouds = np.array(start, dtype=dtype, order="C", ndmin=3) + dtype.type(0)  # -0.0 becomes 0.0
+    if matrix is not None:
+        matrix = np.ascontiguousarray(matrix, dtype=dtype)
+    check_reach(clouds, matrix)
+
+    run = _Run(clouds, matrix, threads, engine, alpha, single=start.ndim == 2)
+    try:
+        with _progress_bar(layers, progress) as advance:
+            run.advance(layers, keep, callback, advance)
+    except BaseException as error:
+        error.trajectory = run.trajectory()  # type: ignore[attr-defined]  # documented in Notes
+        raise
+    return run.trajectory()
+
+
+class _Run:
+    """The state between layers: consistent whenever an exception can arrive."""
+
+    def __init__(
+        self,
+        clouds: NDArray[Any],
+        matrix: NDArray[Any] | None,
+        threads: int,
+        engine: str,
+        alpha: float,
+        *,
+        single: bool,
+    ) -> None:
+        self._points = clouds
+        self._matrix = matrix
+        self._threads = threads
+        self._alpha = alpha
+        self._c = step_size(alpha, clouds.dtype)
+        self._single = single
+        problem = self_attention(clouds, clouds, threads)
+        self._engine: ModuleType = engines.resolve(engine, problem)
+        self._layer = 0
+        self._leader_layer = np.full(clouds.shape[:2], -1, np.int64)
+        self._labels = np.full(clouds.shape[:2], -1, np.int64)
+        self._recorded: dict[int, NDArray[Any]] = {}
+        self._winners: dict[int, Winners] = {}
+
+    def advance(
+        self,
+        n_layers: int,
+        keep: Callable[[int], bool],
+        callback: Callback | None,
+        report: Callable[[], None],
+    ) -> None:
+        """Step through ``n_layers`` layers, recording and reporting on the way."""
+        while True:
+            answer = self._attend()
+            self._follow_leaders(answer)
+            winners = Winners(self._shaped(answer.first), self._shaped(answer.count))
+            if self._layer == n_layers or keep(self._layer):
+                self._recorded[self._layer] = self._shaped(self._points)
+                self._winners[self._layer] = winners
+            if callback is not None:
+                callback(self._layer, self._shaped(self._points), winners)
+            if self._layer == n_layers:
+                return
+            # One statement: an interrupt sees the old layer or the new one.
+            self._points, self._layer = (
+                step(self._points, answer.mean, self._c),
+                self._layer + 1,
+            )
+            report()
+
+    def trajectory(self) -> Trajectory:
+        return Trajectory(
+            points=self._shaped(self._points),
+            alpha=self._alpha,
+            engine=self._engine.__name__.rpartition(".")[2],
+            leader_layer=self._shaped(self._leader_layer),
+            labels=self._shaped(self._labels),
+            n_layers=self._layer,
+            recorded=dict(self._recorded),
+            winners=dict(self._winners),
+        )
+
+    def _attend(self) -> Answer:
+        x = self._points
+        if self._matrix is None:
+            query = x
+        else:
+            query = canonical_scores(x.reshape(-1, x.shape[2]), self._matrix).reshape(x.shape)
+        return self._engine.run(self_attention(x, query, self._threads))
+
+    def _follow_leaders(self, answer: Answer) -> None:
+        """Mark new leaders (C_i = {i}), and settle the points whose only winner is a leader."""
+        single = answer.count == 1
+        emerged = single & (answer.first == np.arange(self._points.shape[1]))
+        self._leader_layer[emerged & (self._leader_layer < 0)] = self._layer
+        batch, point = np.nonzero(single & (self._labels < 0))
+        winner = answer.first[batch, point]
+        settled = self._leader_layer[batch, winner] >= 0
+        self._labels[batch[settled], point[settled]] = winner[settled]
+
+    def _shaped(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array[0] if self._single else array
+
+
+def _recording(record: str | int | Callback) -> tuple[Callable[[int], bool], Callback | None]:
+    """Which layers before the last to keep, and the callback if there is one."""
+    if callable(record):
+        return (lambda _: False), record
+    if isinstance(record, str) and record in ("last", "all"):
+        return (lambda _: record == "all"), None
+    if isinstance(record, int) and not isinstance(record, bool) and record >= 1:
+        return (lambda layer: layer % record == 0), None
+    raise ValueError(
+        f"record: got {record!r}, expected 'last', 'all', a positive integer or a callable"
+    )
+
+
+@contextlib.contextmanager
+def _progress_bar(n_layers: int, wanted: bool) -> Iterator[Callable[[], None]]:
+    if not wanted:
+        yield lambda: None
+        return
+    try:
+        from rich.progress import Progress
+    except ImportError:
+        raise ImportError(
+            "progress: the package rich is missing: pip install 'fasthardmax[cli]'"
+        ) from None
+    with Progress(transient=True) as bar:
+        task = bar.add_task("layers", total=n_layers)
+        yield lambda: bar.advance(task)

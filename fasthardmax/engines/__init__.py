@@ -1,0 +1,94 @@
+"""The table of engines, and the one place where an engine is chosen.
+
+    hardmax_attention, hardmax_winners, simulate
+              |  one checked Problem
+              v
+        choose(problem) ----- work below SMALL_WORK -----> compiled  (Cython, no warm-up)
+              |                                            reference (NumPy, on request only)
+              +-------------- everything larger ---------> direct    (Numba, all pairs, threads)
+
+An engine is a module with two functions over a ``Problem``: ``run`` returns an ``Answer`` and
+``list_winners`` fills in the tie sets. No engine imports another, none checks its input, and all
+give the same bits, so the choice changes only the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module, util
+from types import ModuleType
+
+from .._problem import Problem
+
+__all__ = ["ENGINES", "SMALL_WORK", "Engine", "choose", "engine_names", "resolve"]
+
+# Below this many multiply-adds a call takes milliseconds and importing Numba would take longer.
+SMALL_WORK = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One row of the table: its name, what it is, and where it lives."""
+
+    name: str
+    summary: str
+    refusal: Callable[[], str | None]  # why this installation cannot run it, or None
+
+    def can_run(self, problem: Problem | None = None) -> tuple[bool, str]:
+        """Whether it can run ``problem`` (or anything at all), and the reason in words."""
+        reason = self.refusal()
+        return (False, reason) if reason else (True, f"can run: {self.summary}")
+
+    def load(self) -> ModuleType:
+        """The module with ``run`` and ``list_winners``, imported at first use."""
+        return import_module(f"{__name__}.{self.name}")
+
+
+def _needs(module: str, sentence: str) -> Callable[[], str | None]:
+    return lambda: None if util.find_spec(module) else sentence
+
+
+ENGINES: dict[str, Engine] = {
+    engine.name: engine
+    for engine in (
+        Engine(
+            "reference",
+            "the definition in NumPy, for checking; never chosen by auto",
+            lambda: None,
+        ),
+        Engine(
+            "compiled",
+            "Cython, ahead of time; small problems and first calls",
+            _needs(
+                f"{__name__}._compiled",
+                "its extension is missing: reinstall fasthardmax with a C compiler at hand",
+            ),
+        ),
+        Engine(
+            "direct",
+            "Numba, all pairs, vectorised and threaded; everything else",
+            _needs("numba", "the package numba is missing: pip install numba"),
+        ),
+    )
+}
+
+
+def engine_names() -> tuple[str, ...]:
+    """What ``engine=`` accepts."""
+    return ("auto", *ENGINES)
+
+
+def choose(problem: Problem) -> Engine:
+    """The engine that ``engine="auto"`` runs: by the number of multiply-adds alone."""
+    work = problem.n_pairs * (problem.n_features + 2)
+    return ENGINES["compiled" if work < SMALL_WORK else "direct"]
+
+
+def resolve(name: str, problem: Problem) -> ModuleType:
+    """The module of engine ``name`` (or of the chosen one), or why it cannot run."""
+    engine = choose(problem) if name == "auto" else ENGINES[name]
+    able, reason = engine.can_run(problem)
+    if not able:
+        raise RuntimeError(f"engine: {engine.name!r} cannot run here: {reason}")
+    return engine.load()
