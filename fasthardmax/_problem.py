@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ._extent import feature_peaks
+
 __all__ = ["Answer", "Problem", "self_attention"]
 
 
@@ -30,6 +32,7 @@ class Problem:
     is_causal: bool
     ties: str  # "mean", "first" or "last"
     num_threads: int
+    key_peak: NDArray[Any]  # (Bk, d): largest magnitude of each key feature
     sums_may_overflow: bool = False  # a sum of tied values could reach infinity
 
     @property
@@ -77,11 +80,20 @@ class Answer(NamedTuple):
     count: NDArray[np.int64]  # (B, L): how many keys win
 
 
-def self_attention(
-    points: NDArray[Any], query: NDArray[Any], num_threads: int, ties: str = "mean"
-) -> Problem:
-    """The problem of clouds (B, n, d) attending to themselves; the arrays are trusted as they are."""
+def self_attention(points: NDArray[Any], query: NDArray[Any], num_threads: int) -> Problem:
+    """The problem of clouds (B, n, d) attending to themselves; the arrays are trusted."""
     batch = np.arange(len(points), dtype=np.int64)
     return Problem(
-        query, points, points, batch, batch, batch, batch, None, False, ties, num_threads
+        query=query,
+        key=points,
+        value=points,
+        query_of=batch,
+        key_of=batch,
+        value_of=batch,
+        mask_of=np.zeros_like(batch),
+        mask=None,
+        is_causal=False,
+        ties="mean",
+        num_threads=num_threads,
+        key_peak=feature_peaks(points, num_threads)[0],
     )

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import engines
-from ._validate import attention_problem, check_choice
+from ._assemble import attention_problem
+from ._validate import as_array, check_choice
 
 __all__ = ["Winners", "hardmax_attention", "hardmax_winners"]
 
@@ -117,7 +118,7 @@ def hardmax_attention(
     problem, lead = attention_problem(
         query,
         key,
-        value,
+        as_array("value", value),
         attn_mask=attn_mask,
         is_causal=is_causal,
         ties=ties,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -239,7 +240,8 @@ class _Run:
         if self._matrix is None:
             query = x
         else:
-            query = canonical_scores(x.reshape(-1, x.shape[2]), self._matrix).reshape(x.shape)
+            rows = x.reshape(x.shape[0] * x.shape[1], x.shape[2])
+            query = canonical_scores(rows, self._matrix).reshape(x.shape)
         return self._engine.run(self_attention(x, query, self._threads))
 
     def _follow_leaders(self, answer: Answer) -> None:
@@ -262,8 +264,9 @@ def _recording(record: str | int | Callback) -> tuple[Callable[[int], bool], Cal
         return (lambda _: False), record
     if isinstance(record, str) and record in ("last", "all"):
         return (lambda _: record == "all"), None
-    if isinstance(record, int) and not isinstance(record, bool) and record >= 1:
-        return (lambda layer: layer % record == 0), None
+    if isinstance(record, numbers.Integral) and not isinstance(record, bool) and record >= 1:
+        every = int(record)
+        return (lambda layer: layer % every == 0), None
     raise ValueError(
         f"record: got {record!r}, expected 'last', 'all', a positive integer or a callable"
     )
@@ -275,11 +278,14 @@ def _progress_bar(n_layers: int, wanted: bool) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     try:
-        from rich.progress import Progress
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
     except ImportError:
         raise ImportError(
             "progress: the package rich is missing: pip install 'fasthardmax[cli]'"
         ) from None
-    with Progress(transient=True) as bar:
+    columns = ("layer", MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    # On stderr, so that it never mixes with results.
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("layers", total=n_layers)
         yield lambda: bar.advance(task)

@@ -104,12 +104,13 @@ def peak_score(query_peak: NDArray[Any], key_peak: NDArray[Any]) -> NDArray[Any]
     """Bound on every partial score from the features' largest magnitudes, (..., d) each.
 
     Rounding is monotone, so |fl(s + p)| <= fl(|s| + |p|): the score of the magnitudes bounds
-    every intermediate result of every pair. It is infinite where it overflows float64.
+    every intermediate result of every pair. It is summed in float64 and widened by what either
+    dtype may add by rounding, underflow aside. It is infinite where it overflows float64.
     """
-    peak = np.zeros(np.broadcast_shapes(query_peak.shape[:-1], key_peak.shape[:-1]), np.float64)
     with np.errstate(over="ignore"):
-        for f in range(query_peak.shape[-1]):
-            peak += query_peak[..., f].astype(np.float64) * key_peak[..., f].astype(np.float64)
+        products = query_peak.astype(np.float64) * key_peak.astype(np.float64)
+        widening = 1 + query_peak.shape[-1] * 2.0**-22  # gamma_d <= 2 d u while d <= 2**23
+        peak: NDArray[Any] = products.sum(axis=-1) * widening
     return peak
 
 

@@ -63,5 +63,6 @@ def _mean(values: NDArray[Any], winners: NDArray[np.int64], ties: str) -> NDArra
     if ties == "last":
         return values[winners[-1]]
     # cumsum adds in increasing index; sum() may add in pairs, which rounds differently.
-    total = np.cumsum(values[winners], axis=0)[-1]
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller refuses an infinite sum
+        total = np.cumsum(values[winners], axis=0)[-1]
     return total / values.dtype.type(len(winners))

@@ -1,0 +1,229 @@
+"""From the arrays and options of an attention call to one checked problem."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._extent import feature_peaks
+from ._problem import Problem
+from ._validate import (
+    TIES,
+    as_array,
+    check_choice,
+    check_finite,
+    check_scores,
+    check_threads,
+)
+from .numerics import compute_dtype, peak_score, score_limit
+
+__all__ = ["attention_problem"]
+
+_MASK_BLOCK = 1 << 18  # mask elements looked at at once
+
+
+def attention_problem(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike | None,
+    *,
+    attn_mask: ArrayLike | None,
+    is_causal: bool,
+    ties: str,
+    enable_gqa: bool,
+    num_threads: int | None,
+) -> tuple[Problem, tuple[int, ...]]:
+    """The checked problem and the leading shape of its answer."""
+    check_choice("ties", ties, TIES)
+    threads = check_threads(num_threads)
+    arrays = {"query": as_array("query", query), "key": as_array("key", key)}
+    if value is not None:
+        arrays["value"] = as_array("value", value)
+    for name, array in arrays.items():
+        if array.ndim < 2:
+            expected = {"query": "(..., L, E)", "key": "(..., S, E)", "value": "(..., S, Ev)"}
+            raise ValueError(f"{name}: got shape {array.shape}, expected {expected[name]}")
+    q, k = arrays["query"], arrays["key"]
+    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(
+            f"key: got {k.shape[-1]} features, expected {q.shape[-1]} as in query "
+            f"(shapes {k.shape} and {q.shape})"
+        )
+    if value is not None and arrays["value"].shape[-2] != k.shape[-2]:
+        raise ValueError(
+            f"value: got {arrays['value'].shape[-2]} rows, expected {k.shape[-2]}, one for each key"
+        )
+    mask = None if attn_mask is None else _check_mask(attn_mask)
+    float_mask = [mask] if mask is not None and mask.dtype != bool else []
+    dtype = compute_dtype(*(a.dtype for a in [*arrays.values(), *float_mask]))
+    lead, maps = _leading_dimensions(arrays, bool(enable_gqa))
+    flat, peaks = _flatten(arrays, dtype, threads)
+    mask_of = np.zeros(math.prod(lead), np.int64)
+    if mask is not None:
+        mask, mask_of = _flatten_mask(mask, lead, q.shape[-2], k.shape[-2], dtype)
+    if min(q.shape[-2], k.shape[-2]) > 0:
+        peak = peak_score(peaks["query"][maps["query"]], peaks["key"][maps["key"]])
+        check_scores("query and key", peak, dtype)
+        if mask is not None and mask.dtype != bool:
+            _check_sums(peak, mask, mask_of, dtype)
+    value_peak = float(peaks["value"].max(initial=0)) if value is not None else 0.0
+    problem = Problem(
+        query=flat["query"],
+        key=flat["key"],
+        value=flat.get("value"),
+        query_of=maps["query"],
+        key_of=maps["key"],
+        value_of=maps.get("value", maps["key"]),
+        mask_of=mask_of,
+        mask=mask,
+        is_causal=bool(is_causal),
+        ties=ties,
+        num_threads=threads,
+        key_peak=peaks["key"],
+        sums_may_overflow=value_peak * k.shape[-2] > score_limit(dtype),
+    )
+    return problem, lead
+
+
+def _leading_dimensions(
+    arrays: dict[str, NDArray[Any]], enable_gqa: bool
+) -> tuple[tuple[int, ...], dict[str, NDArray[np.int64]]]:
+    """The broadcast leading shape, and for each array which flat entry each batch reads."""
+    shapes = {a.shape[:-2] for a in arrays.values()}
+    if len(shapes) == 1 and not enable_gqa:
+        lead = shapes.pop()
+        every = np.arange(math.prod(lead), dtype=np.int64)
+        return lead, dict.fromkeys(arrays, every)
+    index = {
+        name: np.arange(math.prod(a.shape[:-2]), dtype=np.int64).reshape(a.shape[:-2])
+        for name, a in arrays.items()
+    }
+    if enable_gqa:
+        index = _share_heads(index)
+    try:
+        lead = np.broadcast_shapes(*(i.shape for i in index.values()))
+    except ValueError:
+        given = ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
+        raise ValueError(
+            f"query, key and value: got leading dimensions that do not broadcast ({given}), "
+            "expected equal ones, ones of size 1, or none"
+        ) from None
+    maps = {name: np.broadcast_to(i, lead).reshape(-1) for name, i in index.items()}
+    return lead, maps
+
+
+def _share_heads(index: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+    """Grouped-query attention: each key and value head serves a run of query heads."""
+    if any(i.ndim == 0 for i in index.values()):
+        raise ValueError("enable_gqa: got inputs without a head dimension, expected (..., H, L, E)")
+    heads = index["query"].shape[-1]
+    shared = dict(index)
+    for name in ("key", "value"):
+        if name in index:
+            few = index[name].shape[-1]
+            if few != index["key"].shape[-1]:
+                raise ValueError(
+                    f"{name}: got {few} heads, expected {index['key'].shape[-1]} as in key under "
+                    "enable_gqa"
+                )
+            if few == 0 or heads % few:
+                raise ValueError(
+                    f"{name}: got {few} heads, expected a divisor of query's {heads} heads under "
+                    "enable_gqa"
+                )
+            shared[name] = np.repeat(index[name], heads // few, axis=-1)
+    return shared
+
+
+def _flatten(
+    arrays: dict[str, NDArray[Any]], dtype: np.dtype[Any], threads: int
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Each array as (B, rows, features) of ``dtype``, and its features' largest magnitudes."""
+    flat: dict[str, NDArray[Any]] = {}
+    peaks: dict[str, NDArray[Any]] = {}
+    for name, array in arrays.items():
+        # Self-attention passes one array under several names: it is read once.
+        twin = next((other for other in flat if arrays[other] is array), None)
+        if twin is not None:
+            flat[name], peaks[name] = flat[twin], peaks[twin]
+            continue
+        contiguous = np.ascontiguousarray(array, dtype=dtype)
+        flat[name] = contiguous.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
+        peaks[name], finite = feature_peaks(flat[name], threads)
+        if not finite:
+            check_finite(name, array)
+    return flat, peaks
+
+
+def _check_mask(attn_mask: ArrayLike) -> NDArray[Any]:
+    mask = as_array("attn_mask", attn_mask)
+    if mask.dtype.kind not in "fb":
+        raise TypeError(f"attn_mask: got dtype {mask.dtype}, expected boolean or floating point")
+    if mask.dtype.kind == "f" and mask.size:
+        top = float(mask.max())  # NaN propagates, so one pass finds NaN and +inf
+        if not top < math.inf:
+            bad = tuple(int(i) for i in np.argwhere(~(mask < math.inf))[0])
+            raise ValueError(
+                f"attn_mask: got {mask[bad]} at index {bad}, expected finite numbers or -inf"
+            )
+    return mask
+
+
+def _flatten_mask(
+    mask: NDArray[Any], lead: tuple[int, ...], n_queries: int, n_keys: int, dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The mask as (Bm, L, S), never copied to a larger shape than its own, and its batch map."""
+    shape = (*lead, n_queries, n_keys)
+    try:
+        np.broadcast_to(np.empty((), mask.dtype), np.broadcast_shapes(mask.shape, shape))
+        fits = np.broadcast_shapes(mask.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"attn_mask: got shape {mask.shape}, expected one that broadcasts to {shape}"
+        )
+    mask = mask.reshape((1,) * (2 - mask.ndim) + mask.shape)
+    if mask.dtype != bool:
+        mask = mask.astype(dtype, copy=False)
+    index = np.arange(math.prod(mask.shape[:-2]), dtype=np.int64).reshape(mask.shape[:-2])
+    mask_of = np.broadcast_to(index, lead).reshape(-1)
+    flat = mask.reshape(index.size, *mask.shape[-2:])
+    return np.broadcast_to(flat, (index.size, n_queries, n_keys)), mask_of
+
+
+def _mask_peak(entry: NDArray[Any]) -> float:
+    """Largest finite magnitude in a float mask (L, S), in blocks that never reach its full size."""
+    # A stride of 0 repeats one row: look at it once.
+    rows = entry[:1] if entry.strides[0] == 0 else entry
+    height = max(1, _MASK_BLOCK // max(1, entry.shape[1]))
+    peak = 0.0
+    for start in range(0, len(rows), height):
+        block = rows[start : start + height]
+        low = float(block.min(initial=math.inf, where=block > -math.inf))
+        peak = max(peak, float(block.max(initial=0.0)), -low)
+    return peak
+
+
+def _check_sums(
+    peak: NDArray[Any],
+    mask: NDArray[Any],
+    mask_of: NDArray[np.int64],
+    dtype: np.dtype[Any],
+) -> None:
+    """``ValueError`` if a float mask's sum with a score could overflow.
+
+    The mask has no headroom of its own: finfo.min is a common stand-in for -inf.
+    """
+    largest = float(np.finfo(dtype).max)
+    ulp = largest - float(np.nextafter(dtype.type(largest), dtype.type(0)))
+    room = ulp / 4  # so small a score rounds away beside the largest number
+    mask_peak = np.array([_mask_peak(entry) for entry in mask])[mask_of]
+    if not np.all((peak + mask_peak <= largest) | (peak <= room)):
+        raise ValueError(
+            f"attn_mask: got magnitudes up to {mask_peak.max():.3g}, whose sums with scores up to "
+            f"{peak.max():.3g} overflow {dtype}; expected -inf, or smaller numbers"
+        )

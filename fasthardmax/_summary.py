@@ -1,0 +1,87 @@
+"""What a run amounts to: numbers for a file, and a table on the terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .dynamics import Trajectory
+
+try:
+    from rich.console import Console
+    from rich.table import Table
+except ImportError:
+    raise ImportError(
+        "command line: the package rich is missing: pip install 'fasthardmax[cli]'"
+    ) from None
+
+__all__ = ["print_table", "summarise"]
+
+_ROWS = 12  # leaders in the table; the file has them all
+
+
+def summarise(trajectory: Trajectory, seconds: float) -> dict[str, Any]:
+    """A trajectory of one cloud in JSON's types; its leaders by decreasing cluster size.
+
+    A cluster is a leader and the points that end up with it. ``seconds`` is the time of
+    ``simulate``, the start-up of its engine included; it compares n^2 pairs in each layer, and
+    once more for the winners of the last.
+    """
+    n, d = trajectory.points.shape
+    labels, leaders = trajectory.labels, np.flatnonzero(trajectory.leader_layer >= 0)
+    sizes = np.bincount(labels[labels >= 0], minlength=n)
+    pairs = n * n * (trajectory.n_layers + 1)
+    return {
+        "version": __version__,
+        "n": n,
+        "d": d,
+        "dtype": str(trajectory.points.dtype),
+        "layers": trajectory.n_layers,
+        "alpha": trajectory.alpha if math.isfinite(trajectory.alpha) else "inf",
+        "engine": trajectory.engine,
+        "seconds": seconds,
+        "pairs_per_second": pairs / seconds,
+        "not_settled": int(np.count_nonzero(labels < 0)),
+        "leaders": [
+            {
+                "index": int(leader),
+                "layer": int(trajectory.leader_layer[leader]),
+                "cluster_size": int(sizes[leader]),
+            }
+            for leader in leaders[np.argsort(-sizes[leaders], kind="stable")]
+        ],
+    }
+
+
+def print_table(summary: dict[str, Any], out: str) -> None:
+    """Print a summary with its largest clusters, and where the files are."""
+    console = Console()
+    leaders = summary["leaders"]
+    facts = Table.grid(padding=(0, 2))
+    for name, fact in {
+        "input": f"{summary['input']}: {summary['n']} points in {summary['d']} dimensions",
+        "model": f"{summary['layers']} layers, alpha {summary['alpha']}, A {summary['A']}",
+        "engine": f"{summary['engine']}: {summary['seconds']:.3g} s with its start-up, "
+        f"{summary['pairs_per_second']:.3g} pairs per second",
+        "leaders": f"{len(leaders)}, with {summary['n'] - summary['not_settled']} points; "
+        f"{summary['not_settled']} not settled",
+        "written": out,
+    }.items():
+        facts.add_row(name, fact)
+    console.print(facts)
+    if leaders:
+        table = Table("leader", "emerged at layer", "cluster size", "share of points")
+        for column in table.columns:
+            column.justify = "right"
+        for leader in leaders[:_ROWS]:
+            size = leader["cluster_size"]
+            share = f"{size / summary['n']:.1%}"
+            table.add_row(str(leader["index"]), str(leader["layer"]), str(size), share)
+        rest = leaders[_ROWS:]
+        if rest:
+            size = sum(leader["cluster_size"] for leader in rest)
+            table.add_row(f"{len(rest)} more", "", str(size), f"{size / summary['n']:.1%}")
+        console.print(table)

@@ -1,0 +1,170 @@
+"""The command line: ``fasthardmax simulate`` and ``fasthardmax info``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from . import info
+from .dynamics import simulate
+from .engines import engine_names
+from .inputs import BUILT_IN, read_array, read_cloud
+from .storage import new_directory, save_trajectory
+
+__all__ = ["main"]
+
+# What the functions call their arguments, and what the user of the command line calls them.
+_ON_COMMAND_LINE = {
+    "A": "--A",
+    "alpha": "--alpha",
+    "engine": "--engine",
+    "n_layers": "--layers",
+    "num_threads": "--threads",
+    "out": "--out",
+    "points": "INPUT",
+}
+
+
+class _UsageError(Exception):
+    """The command, and one sentence about what the user gave it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is 0, 2 for bad input, or 130 for an interrupt.
+
+    Examples
+    --------
+    >>> from fasthardmax.cli import main
+    >>> main(["simulate", "square", "--out", "/no/such/place"])
+    2
+    """
+    try:
+        args = _parser().parse_args(argv)
+        args.run(args)
+    except _UsageError as error:
+        command, sentence = error.args
+        print(f"{command}: error: {sentence}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"fasthardmax: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a usage error as one sentence, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(self.prog, f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="fasthardmax", description="Exact hardmax attention and its dynamics.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    run = commands.add_parser(
+        "simulate",
+        help="run a deep hardmax transformer on points and save what happens",
+        description="Run a deep hardmax transformer on points. Writes trajectory.npz, "
+        "summary.json and picture.png into a new directory.",
+    )
+    run.add_argument(
+        "input",
+        metavar="INPUT",
+        help="points of shape (n, d) in a .npy, .npz or .csv file (an .npz file with one array, "
+        "or one called 'points'; a .csv file with or without a header), or a built-in name: "
+        + ", ".join(BUILT_IN),
+    )
+    run.add_argument("--out", metavar="DIR", required=True, help="the directory to write")
+    run.add_argument("--alpha", type=float, default=0.5, help="step size (default %(default)s)")
+    run.add_argument(
+        "--layers", type=int, default=30, help="number of layers (default %(default)s)"
+    )
+    run.add_argument(
+        "--A",
+        metavar="FILE",
+        help="matrix of shape (d, d) in such a file (default: the identity, or what suits a "
+        "built-in input)",
+    )
+    run.add_argument(
+        "--record",
+        type=_record,
+        default="all",
+        metavar="LAYERS",
+        help="which layers to save: last, all, or every so many (default %(default)s)",
+    )
+    run.add_argument("--engine", choices=engine_names(), default="auto", help="default %(default)s")
+    run.add_argument("--threads", type=int, metavar="N", help="at most this many (default: all)")
+    run.add_argument(
+        "--force", action="store_true", help="replace DIR, an earlier run's, if it exists"
+    )
+    run.set_defaults(run=_simulate)
+    about = commands.add_parser("info", help="print versions, CPU features, threads and engines")
+    about.set_defaults(run=_info)
+    return parser
+
+
+def _record(text: str) -> str | int:
+    if text in ("last", "all"):
+        return text
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"got {text!r}, expected 'last', 'all' or a positive integer")
+
+
+def _info(args: argparse.Namespace) -> None:
+    print(info.report())
+
+
+def _simulate(args: argparse.Namespace) -> None:
+    with _reported(OSError, ValueError, TypeError, ImportError, MemoryError):
+        # Here, because they need extras, and before the work, because it would be lost.
+        from . import _summary, plotting
+
+        cloud = read_cloud(args.input)
+        A = cloud.A if args.A is None else read_array(args.A, "A")
+    try:
+        with _reported(OSError), new_directory(args.out, force=args.force) as folder:
+            begin = time.perf_counter()
+            with _reported(ValueError, TypeError, ImportError, RuntimeError, MemoryError):
+                trajectory = simulate(
+                    cloud.points,
+                    alpha=args.alpha,
+                    n_layers=args.layers,
+                    A=A,
+                    record=args.record,
+                    engine=args.engine,
+                    num_threads=args.threads,
+                    progress=sys.stderr.isatty(),
+                )
+            seconds = time.perf_counter() - begin
+            summary = _summary.summarise(trajectory, seconds)
+            summary["input"] = args.input
+            summary["A"] = args.A or cloud.A_name
+            (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+            save_trajectory(folder / "trajectory.npz", trajectory, A)
+            if cloud.images is None:
+                picture = plotting.plot_layers(trajectory)
+            else:
+                picture = plotting.plot_image_clusters(trajectory, cloud.images)
+            picture.savefig(folder / "picture.png", dpi=150)
+    except KeyboardInterrupt as interrupt:
+        reached = getattr(interrupt, "trajectory", None)
+        progress = f" after {reached.n_layers} of {args.layers} layers" if reached else ""
+        raise KeyboardInterrupt(f"interrupted{progress}; nothing was written") from None
+    _summary.print_table(summary, args.out)
+
+
+@contextlib.contextmanager
+def _reported(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn exceptions that are about the user's input or machine into one sentence."""
+    try:
+        yield
+    except kinds as error:
+        name, colon, rest = str(error).partition(":")
+        sentence = _ON_COMMAND_LINE.get(name, name) + colon + rest
+        raise _UsageError("fasthardmax simulate", sentence or "out of memory") from None

@@ -1,0 +1,267 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""All pairs, ahead of time: blocks of keys scored feature by feature, without the GIL.
+
+A block of keys is packed once for a block of queries, features outermost, so that the C compiler
+vectorises over the keys while every score keeps the canonical order: it has no licence to reorder
+or fuse (see setup.py). A block is looked at key by key only where its maximum reaches the row's.
+"""
+
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+ctypedef fused real:
+    float
+    double
+
+cdef enum:
+    QUERIES = 64  # queries that share one packed block of keys
+    KEYS = 64  # keys in a block, and its parts: a constant trip count lets loops unroll
+    HALF = 32
+    QUARTER = 16
+    EIGHTH = 8
+    SIXTEENTH = 4
+
+QUERIES_IN_BLOCK = QUERIES
+
+
+def attend(
+    const real[:, :, ::1] query,
+    const real[:, :, ::1] key,
+    const real[:, :, ::1] value,
+    const int64_t[:] query_of,
+    const int64_t[:] key_of,
+    const int64_t[:] value_of,
+    const int64_t[:] mask_of,
+    const unsigned char[:, :, :] allowed,
+    const real[:, :, :] bias,
+    bint is_causal,
+    str ties,
+    real[:, :, ::1] mean,
+    int64_t[:, ::1] first,
+    int64_t[:, ::1] count,
+    Py_ssize_t start,
+    Py_ssize_t stop,
+):
+    """Fill in rows ``start`` to ``stop`` of the answer, counted over batches and queries.
+
+    ``allowed``, ``bias``, and ``value`` with ``mean``, may be None.
+    """
+    cdef Py_ssize_t n_queries = query.shape[1], n_keys = key.shape[1], d = key.shape[2]
+    cdef Py_ssize_t dv = 0 if value is None else value.shape[2]
+    cdef bint add_up = mean is not None and ties == "mean", take_last = ties == "last"
+    cdef Py_ssize_t row = start, b, i, i0, i1, j, j0, width
+    cdef const real *keys
+    cdef const real *values = NULL
+    cdef real *out
+    cdef real top
+    cdef real score[KEYS]
+    cdef real best[QUERIES]
+    cdef int64_t last[QUERIES]
+    cdef real *block = <real *>malloc(KEYS * (d + 1) * sizeof(real))
+    if block == NULL:
+        raise MemoryError("engine: 'compiled' found no memory for one block of keys")
+    with nogil:
+        while row < stop:
+            b = row // n_queries
+            i0 = row % n_queries
+            i1 = min(n_queries, i0 + min(QUERIES, stop - row))
+            row += i1 - i0
+            for i in range(i0, i1):
+                best[i - i0] = -INFINITY
+                first[b, i] = -1
+                count[b, i] = 0
+            keys = &key[key_of[b], 0, 0]
+            if value is not None:
+                values = &value[value_of[b], 0, 0]
+            j0 = 0
+            while j0 < (min(n_keys, i1) if is_causal else n_keys):
+                width = min(KEYS, n_keys - j0)
+                _pack(keys + j0 * d, width, d, block)
+                for i in range(i0, i1):
+                    _score(&query[query_of[b], i, 0], block, d, score)
+                    _mask(allowed, bias, mask_of[b], i, j0, width, score)
+                    for j in range(max(0, min(width, i + 1 - j0)) if is_causal else width, KEYS):
+                        score[j] = -INFINITY
+                    top = _maximum(score)
+                    if top < best[i - i0] or top == -INFINITY:
+                        continue
+                    if top > best[i - i0]:
+                        best[i - i0] = top
+                        count[b, i] = 0
+                    for j in range(width):
+                        if score[j] == top:
+                            last[i - i0] = j0 + j
+                            if count[b, i] == 0:
+                                first[b, i] = j0 + j
+                            elif add_up:
+                                out = &mean[b, i, 0]
+                                if count[b, i] == 1:
+                                    memcpy(out, values + first[b, i] * dv, dv * sizeof(real))
+                                _add(values + (j0 + j) * dv, dv, out)
+                            count[b, i] += 1
+                j0 += KEYS
+            if mean is None:
+                continue
+            for i in range(i0, i1):
+                out = &mean[b, i, 0]
+                if count[b, i] == 0:
+                    memset(out, 0, dv * sizeof(real))
+                elif take_last:
+                    memcpy(out, values + last[i - i0] * dv, dv * sizeof(real))
+                elif add_up and count[b, i] > 1:
+                    _divide(out, dv, <real>count[b, i])
+                else:
+                    memcpy(out, values + first[b, i] * dv, dv * sizeof(real))
+    free(block)
+
+
+def collect(
+    const real[:, :, ::1] query,
+    const real[:, :, ::1] key,
+    const int64_t[:] query_of,
+    const int64_t[:] key_of,
+    const int64_t[:] mask_of,
+    const unsigned char[:, :, :] allowed,
+    const real[:, :, :] bias,
+    bint is_causal,
+    const int64_t[:, ::1] first,
+    const int64_t[:, ::1] count,
+    const int64_t[::1] indptr,
+    int64_t[::1] indices,
+    Py_ssize_t start,
+    Py_ssize_t stop,
+):
+    """List the winners of rows ``start`` to ``stop``, given the first of each and their number."""
+    cdef Py_ssize_t n_queries = query.shape[1], n_keys = key.shape[1], d = key.shape[2]
+    cdef Py_ssize_t row = start, b, i, i0, i1, j, j0, width
+    cdef bint packed
+    cdef real score[KEYS]
+    cdef real best[QUERIES]
+    cdef int64_t found[QUERIES]
+    cdef real *block = <real *>malloc(KEYS * (d + 1) * sizeof(real))
+    if block == NULL:
+        raise MemoryError("engine: 'compiled' found no memory for one block of keys")
+    with nogil:
+        while row < stop:
+            b = row // n_queries
+            i0 = row % n_queries
+            i1 = min(n_queries, i0 + min(QUERIES, stop - row))
+            memset(found, 0, sizeof(found))
+            j0 = 0
+            while j0 < (min(n_keys, i1) if is_causal else n_keys):
+                width = min(KEYS, n_keys - j0)
+                packed = False
+                for i in range(i0, i1):
+                    if found[i - i0] == count[b, i] or first[b, i] >= j0 + width:
+                        continue
+                    if not packed:
+                        _pack(&key[key_of[b], j0, 0], width, d, block)
+                        packed = True
+                    _score(&query[query_of[b], i, 0], block, d, score)
+                    _mask(allowed, bias, mask_of[b], i, j0, width, score)
+                    if found[i - i0] == 0:
+                        best[i - i0] = score[first[b, i] - j0]
+                    for j in range(min(width, i + 1 - j0) if is_causal else width):
+                        if score[j] == best[i - i0]:
+                            indices[indptr[row + i - i0] + found[i - i0]] = j0 + j
+                            found[i - i0] += 1
+                j0 += KEYS
+            row += i1 - i0
+    free(block)
+
+
+cdef inline void _pack(
+    const real *keys, Py_ssize_t width, Py_ssize_t d, real *block
+) noexcept nogil:
+    """Transpose ``width`` keys to features outermost; zeros fill the rest of the block."""
+    cdef Py_ssize_t f, j
+    for j in range(width):
+        for f in range(d):
+            block[f * KEYS + j] = keys[j * d + f]
+    for f in range(d):
+        for j in range(width, KEYS):
+            block[f * KEYS + j] = 0
+
+
+cdef inline void _score(
+    const real *q, const real *block, Py_ssize_t d, real *score
+) noexcept nogil:
+    """Canonical scores of one query: features in increasing order, up to four in a pass."""
+    cdef Py_ssize_t f = d % 4, j
+    cdef const real *k
+    if f == 0:
+        for j in range(KEYS):
+            score[j] = 0
+    elif f == 1:
+        for j in range(KEYS):
+            score[j] = q[0] * block[j]
+    elif f == 2:
+        for j in range(KEYS):
+            score[j] = q[0] * block[j] + q[1] * block[KEYS + j]
+    else:
+        for j in range(KEYS):
+            score[j] = q[0] * block[j] + q[1] * block[KEYS + j] + q[2] * block[2 * KEYS + j]
+    while f < d:
+        k = block + f * KEYS
+        for j in range(KEYS):
+            score[j] = (
+                score[j]
+                + q[f] * k[j]
+                + q[f + 1] * k[KEYS + j]
+                + q[f + 2] * k[2 * KEYS + j]
+                + q[f + 3] * k[3 * KEYS + j]
+            )
+        f += 4
+
+
+cdef inline void _mask(
+    const unsigned char[:, :, :] allowed,
+    const real[:, :, :] bias,
+    Py_ssize_t m,
+    Py_ssize_t i,
+    Py_ssize_t j0,
+    Py_ssize_t width,
+    real *score,
+) noexcept nogil:
+    """Forbid or bias the scores of query ``i`` against the block at ``j0``."""
+    cdef Py_ssize_t j
+    if allowed is not None:
+        for j in range(width):
+            if not allowed[m, i, j0 + j]:
+                score[j] = -INFINITY
+    if bias is not None:
+        for j in range(width):
+            score[j] = score[j] + bias[m, i, j0 + j]
+
+
+cdef inline real _maximum(const real *score) noexcept nogil:
+    """The largest score of a block, by halving: the one order that vectorises without reordering."""
+    cdef real top[HALF]
+    cdef Py_ssize_t j
+    for j in range(HALF):
+        top[j] = _larger(score[j], score[HALF + j])
+    for j in range(QUARTER):
+        top[j] = _larger(top[j], top[QUARTER + j])
+    for j in range(EIGHTH):
+        top[j] = _larger(top[j], top[EIGHTH + j])
+    for j in range(SIXTEENTH):
+        top[j] = _larger(top[j], top[SIXTEENTH + j])
+    return _larger(_larger(top[0], top[1]), _larger(top[2], top[3]))
+
+
+cdef inline real _larger(real a, real b) noexcept nogil:
+    return a if a > b else b
+
+
+cdef inline void _add(const real *value, Py_ssize_t dv, real *total) noexcept nogil:
+    cdef Py_ssize_t f
+    for f in range(dv):
+        total[f] += value[f]
+
+
+cdef inline void _divide(real *total, Py_ssize_t dv, real count) noexcept nogil:
+    cdef Py_ssize_t f
+    for f in range(dv):
+        total[f] /= count

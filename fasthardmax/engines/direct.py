@@ -1,0 +1,209 @@
+"""The direct engine: all pairs, screened by a fused vector kernel and decided canonically.
+
+Query rows go to threads in ranges; a range owns a few panels of packed queries and their tables of
+block maxima, so memory is fixed for each thread. A few queries against many keys would leave threads
+idle: there the blocks of keys are shared out instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._problem import Answer, Problem
+from .._threads import for_each_range
+from ..numerics import screening_slack
+from . import _direct_kernels as kernels
+
+_TIES = {"mean": kernels.MEAN, "first": kernels.FIRST, "last": kernels.LAST}
+# A range of about 20 ms: short enough to share out evenly and to interrupt.
+_RANGE_WORK = 1 << 28
+# Below about a millisecond of work a second thread costs more than it brings.
+_THREAD_WORK = 1 << 22
+# The bytes of packed queries and of keys that share the second-level cache.
+_PANEL_BYTES = 1 << 17
+_KEY_BYTES = 1 << 16
+_MAX_PANELS = 8
+# Masks that are absent: never read, of the type of those that are present.
+_ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
+_NONE_ADDED = {
+    np.dtype(t): np.broadcast_to(np.zeros((1, 1, 1), t), (2, 1, 1, 1)) for t in ("f4", "f8")
+}
+
+
+def block_size(n_keys: int) -> int:
+    """Keys per block: few, so that rescoring is cheap; at most 512 blocks, so tables are small."""
+    return max(16, -(-n_keys // 512))
+
+
+def run(problem: Problem) -> Answer:
+    """Means, first winners and winner counts of every query."""
+    return run_counting(problem)[0]
+
+
+def run_counting(problem: Problem) -> tuple[Answer, float]:
+    """The answer, and how many blocks were scored canonically per query; 1 is the least."""
+    answer = problem.empty_answer()
+    n_rows = problem.n_batch * problem.n_queries
+    if n_rows == 0 or problem.n_keys == 0:
+        answer.first[...] = -1
+        answer.count[...] = 0
+        if answer.mean is not None:
+            answer.mean[...] = 0
+        return answer, 0.0
+    plan = _plan(problem)
+    n_panels = problem.n_batch * -(-problem.n_queries // plan.width)
+    if 1 < plan.threads and n_panels < plan.threads:
+        rescored = _share_keys(problem, plan, answer)
+    else:
+        rescored = _share_queries(problem, plan, answer)
+    return answer, rescored / n_rows
+
+
+def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All winners, query after query, in increasing order."""
+    indices = np.empty(indptr[-1], np.int64)
+    query, key, _, query_of, key_of, _, mask_of = _inputs(problem)
+    masks = _masks(problem)
+
+    def fill(start: int, stop: int) -> None:
+        kernels.list_ties(
+            query, key, query_of, key_of, mask_of, *masks,
+            answer.first, answer.count, indptr, start, stop, np.empty(64, problem.dtype), indices,
+        )  # fmt: skip
+
+    n_rows = problem.n_batch * problem.n_queries
+    rows = max(1, _RANGE_WORK // max(1, 16 * problem.n_keys * (problem.n_features + 2)))
+    for_each_range(fill, n_rows, rows, problem.num_threads)
+    return indices
+
+
+class _Plan(NamedTuple):
+    """Shapes of the work, chosen from the problem's shape alone."""
+
+    width: int  # queries per panel
+    vectors: tuple[int, ...]
+    unroll: tuple[int, ...]
+    block: int  # keys per block
+    n_blocks: int
+    threads: int
+
+
+def _plan(problem: Problem) -> _Plan:
+    n_keys, d = problem.n_keys, problem.n_features
+    width, vectors, unroll = kernels.geometry(d, problem.n_queries, problem.dtype.itemsize)
+    block = block_size(n_keys)
+    threads = problem.num_threads if problem.n_pairs * (d + 2) > _THREAD_WORK else 1
+    return _Plan(width, vectors, unroll, block, -(-n_keys // block), threads)
+
+
+def _share_queries(problem: Problem, plan: _Plan, answer: Answer) -> int:
+    d, dtype = problem.n_features, problem.dtype
+    row_bytes = max(1, d) * dtype.itemsize
+    n_panels = min(_MAX_PANELS, max(1, _PANEL_BYTES // (plan.width * row_bytes)))
+    stride = max(1, _KEY_BYTES // (plan.block * row_bytes))
+    inputs, masks, mean = _inputs(problem), _masks(problem), _mean(problem, answer)
+    slack, key_peak = _slack(problem), _readonly(problem.key_peak)
+    rescored = []
+
+    def attend(start: int, stop: int) -> None:
+        panels = np.empty((n_panels, d * plan.width), dtype)
+        bias = np.empty((plan.block, plan.width), dtype)
+        tables = np.empty((n_panels, plan.n_blocks, plan.width), dtype)
+        scores = np.empty(plan.block, dtype)
+        rescored.append(
+            kernels.attend(
+                *inputs, *masks, slack, key_peak, start, stop, plan.block, stride,
+                panels, bias, tables, scores,
+                _TIES[problem.ties], mean, answer.first, answer.count, plan.vectors, plan.unroll,
+            )
+        )  # fmt: skip
+
+    n_rows = problem.n_batch * problem.n_queries
+    rows = max(1, _RANGE_WORK // (problem.n_keys * (d + 2)))
+    if plan.threads > 1:
+        rows = min(rows, -(-n_rows // (4 * plan.threads)))
+    together = n_panels * plan.width
+    for_each_range(attend, n_rows, -(-rows // together) * together, plan.threads)
+    return sum(rescored)
+
+
+def _share_keys(problem: Problem, plan: _Plan, answer: Answer) -> int:
+    d, dtype = problem.n_features, problem.dtype
+    inputs, masks, mean = _inputs(problem), _masks(problem), _mean(problem, answer)
+    query, key, _, query_of, key_of, _, mask_of = inputs
+    slack, key_peak = _slack(problem), _readonly(problem.key_peak)
+    table = np.empty((plan.n_blocks, plan.width), dtype)
+    rescored = 0
+    for b in range(problem.n_batch):
+        for i0 in range(0, problem.n_queries, plan.width):
+            n_visible = problem.n_keys
+            if problem.is_causal:
+                n_visible = min(n_visible, i0 + plan.width, problem.n_queries)
+
+            def screen(start: int, stop: int, b: int = b, i0: int = i0, n: int = n_visible) -> None:
+                panel = np.empty(d * plan.width, dtype)
+                bias = np.empty((plan.block, plan.width), dtype)
+                kernels.screen_shared(
+                    query, key, query_of, key_of, mask_of, *masks,
+                    b, i0, plan.block, start, stop, n, panel, bias, table,
+                    plan.vectors, plan.unroll,
+                )  # fmt: skip
+
+            n_blocks = -(-n_visible // plan.block)
+            for_each_range(screen, n_blocks, -(-n_blocks // (4 * plan.threads)), plan.threads)
+            rescored += kernels.decide_shared(
+                *inputs, *masks, slack, key_peak, b, i0, plan.block, n_visible, table,
+                np.empty(plan.block, dtype), _TIES[problem.ties],
+                mean, answer.first, answer.count, plan.vectors, plan.unroll,
+            )  # fmt: skip
+    return rescored
+
+
+def _slack(problem: Problem) -> NDArray[Any]:
+    """Screening slack, and what a float mask's own rounding adds: 8 u |best|."""
+    eps = np.finfo(problem.dtype).eps
+    slack = (*screening_slack(problem.n_features, problem.dtype), 4 * eps)
+    return np.array(slack, problem.dtype)
+
+
+def _mean(problem: Problem, answer: Answer) -> NDArray[Any]:
+    """Where means are written: without a value, rows of no features."""
+    if answer.mean is None:
+        return np.empty((*answer.first.shape, 0), problem.dtype)
+    return answer.mean
+
+
+def _inputs(problem: Problem) -> tuple[NDArray[Any], ...]:
+    """The problem's arrays, all read-only: Numba compiles anew for each mix of flags."""
+    value = problem.value
+    if value is None:
+        value = np.empty((len(problem.key), problem.n_keys, 0), problem.dtype)
+    arrays = (
+        problem.query, problem.key, value,
+        problem.query_of, problem.key_of, problem.value_of, problem.mask_of,
+    )  # fmt: skip
+    return tuple(_readonly(array) for array in arrays)
+
+
+def _readonly(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+def _masks(problem: Problem) -> tuple[bool, int, NDArray[np.bool_], NDArray[Any]]:
+    """``(causal, rule, allowed, added)``.
+
+    A leading axis of stride 0 gives every mask one type, strided and read-only.
+    """
+    rule, allowed, added = kernels.NO_MASK, _ALL_ALLOWED, _NONE_ADDED[problem.dtype]
+    if problem.mask is not None:
+        stacked = np.broadcast_to(problem.mask, (2, *problem.mask.shape))
+        if problem.mask.dtype == bool:
+            rule, allowed = kernels.ALLOWED, stacked
+        else:
+            rule, added = kernels.ADDED, stacked
+    return problem.is_causal, rule, allowed, added
