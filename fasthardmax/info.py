@@ -13,7 +13,13 @@ from .engines import ENGINES
 __all__ = ["OPTIONAL", "report"]
 
 # The optional packages, and the extra that brings each.
-OPTIONAL = {"rich": "cli", "matplotlib": "plot", "scikit-learn": "data", "torch": "torch"}
+OPTIONAL = {
+    "rich": "cli",
+    "matplotlib": "plot",
+    "scikit-learn": "data",
+    "torch": "torch",
+    "numba-cuda": "cuda",
+}
 
 
 def report() -> str:

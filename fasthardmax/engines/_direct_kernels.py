@@ -325,18 +325,34 @@ def _pack(query, i0, lanes, width, panel):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _fill_bias(start, stop, i0, lanes, width, causal, rule, allowed, added, bias):  # type: ignore[no-untyped-def]
+def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, bias):  # type: ignore[no-untyped-def]
     """What the masks add to keys start..stop-1, -inf where forbidden; False if all are."""
-    some = False
+    width = bias.shape[1]
+    never = bias.dtype.type(-np.inf)
+    # Looked up, not branched on: masks are as unpredictable as they like.
+    verdict = np.zeros(2, bias.dtype)
+    verdict[0] = never
+    some = 0
     for lane in range(width):
         i = i0 + min(lane, lanes - 1)
-        for j in range(start, stop):
-            if _forbidden(i, j, causal, rule, allowed, added):
-                bias[j - start, lane] = -np.inf
-            else:
-                some = True
-                bias[j - start, lane] = added[i, j] if rule == ADDED else 0
-    return some
+        visible = max(start, min(stop, i + 1)) - start if causal else stop - start
+        if rule == ALLOWED:
+            row = allowed[i, start:stop]
+            for j in range(visible):
+                bias[j, lane] = verdict[int(row[j])]
+                some |= int(row[j])
+        elif rule == ADDED:
+            plus = added[i, start:stop]
+            for j in range(visible):
+                bias[j, lane] = plus[j]
+                some |= int(plus[j] > never)
+        else:
+            for j in range(visible):
+                bias[j, lane] = 0
+            some |= int(visible > 0)
+        for j in range(visible, stop - start):
+            bias[j, lane] = never
+    return some != 0
 
 
 @_compiled
@@ -352,14 +368,14 @@ def screen(
         at = blk * width
         if rule == NO_MASK and not (causal and stop > i0 + 1):
             _screen(panel, key, start, stop, d, None, flat, at, vectors, unroll)
-        elif _fill_bias(start, stop, i0, lanes, width, causal, rule, allowed, added, bias):
+        elif _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, bias):
             _screen(panel, key, start, stop, d, bias, flat, at, vectors, unroll)
         else:
             table[blk] = -np.inf
 
 
 @_compiled
-def _thresholds(query, i0, lanes, rule, slack, key_peak, table, n_blocks, least):  # type: ignore[no-untyped-def]
+def _thresholds(panel, lanes, rule, slack, key_peak, table, n_blocks, least):  # type: ignore[no-untyped-def]
     """The approximate score that each lane's winners must reach; inf where nothing is allowed."""
     width = table.shape[1]
     top = np.full(width, -np.inf, table.dtype)
@@ -367,13 +383,14 @@ def _thresholds(query, i0, lanes, rule, slack, key_peak, table, n_blocks, least)
         for lane in range(width):
             if table[blk, lane] > top[lane]:
                 top[lane] = table[blk, lane]
-    least[:] = np.inf
-    for lane in range(lanes):
-        if top[lane] > -np.inf:
-            reach = query.dtype.type(0)
-            for f in range(query.shape[1]):
-                reach += abs(query[i0 + lane, f]) * key_peak[f]
-            allowance = slack[0] * reach + slack[1]
+    reach = np.zeros(width, table.dtype)
+    for f in range(len(key_peak)):
+        for lane in range(width):
+            reach[lane] += abs(panel[f * width + lane]) * key_peak[f]
+    for lane in range(width):
+        least[lane] = np.inf
+        if lane < lanes and top[lane] > -np.inf:
+            allowance = slack[0] * reach[lane] + slack[1]
             if rule == ADDED:
                 allowance += slack[2] * abs(top[lane])
             least[lane] = top[lane] - allowance
@@ -382,7 +399,7 @@ def _thresholds(query, i0, lanes, rule, slack, key_peak, table, n_blocks, least)
 @_compiled
 def decide(
     query, key, value, i0, lanes, causal, rule, allowed, added, slack, key_peak,
-    block, n_visible, table, scores, ties, mean, first, count, vectors, unroll,
+    block, n_visible, panel, table, scores, ties, mean, first, count, vectors, unroll,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Turn a panel's table into winners and means; returns how many blocks were rescored."""
     width, n_values = table.shape[1], value.shape[1]
@@ -390,7 +407,7 @@ def decide(
     n_blocks = -(-n_visible // block)
     flat = table.reshape(-1)
     least = np.empty(width, query.dtype)
-    _thresholds(query, i0, lanes, rule, slack, key_peak, table, n_blocks, least)
+    _thresholds(panel, lanes, rule, slack, key_peak, table, n_blocks, least)
     best = np.full(width, -np.inf, query.dtype)
     last = np.full(width, -1, np.int64)
     first[i0 : i0 + lanes] = -1
@@ -421,9 +438,10 @@ def decide(
 
     for lane in range(lanes if n_values else 0):
         i = i0 + lane
-        source = last[lane] if ties == LAST else first[i]
-        for c in range(n_values):
-            mean[i, c] = value[source, c] if count[i] else number(0)
+        if count[i] == 0:
+            mean[i] = 0
+            continue
+        mean[i] = value[last[lane] if ties == LAST else first[i]]
         if ties != MEAN or count[i] < 2:
             continue
         for blk in range(first[i] // block, last[lane] // block + 1):
@@ -480,7 +498,7 @@ def attend(
         for p in range(n_panels):
             rescored += decide(
                 q, k, v, i0 + p * width, min(width, rows - p * width), causal, rule, yes, plus,
-                slack, key_peak[key_of[b]], block, n_visible, tables[p], scores,
+                slack, key_peak[key_of[b]], block, n_visible, panels[p], tables[p], scores,
                 ties, mean[b], first[b], count[b], vectors, unroll,
             )  # fmt: skip
         row += rows
@@ -488,14 +506,18 @@ def attend(
 
 
 @_compiled
+def pack_shared(query, query_of, b, i0, width, panel):  # type: ignore[no-untyped-def]
+    """Pack the one panel that several threads share."""
+    _pack(query[query_of[b]], i0, min(width, query.shape[1] - i0), width, panel)
+
+
+@_compiled
 def screen_shared(
     query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
     b, i0, block, first_block, last_block, n_visible, panel, bias, table, vectors, unroll,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Screen some blocks of keys for the one panel that several threads share."""
-    width = table.shape[1]
-    lanes = min(width, query.shape[1] - i0)
-    _pack(query[query_of[b]], i0, lanes, width, panel)
+    """Screen some blocks of keys for the one packed panel that several threads share."""
+    lanes = min(table.shape[1], query.shape[1] - i0)
     screen(
         key[key_of[b]], i0, lanes, causal, rule, allowed[0, mask_of[b]], added[0, mask_of[b]],
         block, first_block, last_block, n_visible, panel, bias, table, vectors, unroll,
@@ -505,7 +527,7 @@ def screen_shared(
 @_compiled
 def decide_shared(
     query, key, value, query_of, key_of, value_of, mask_of, causal, rule, allowed, added,
-    slack, key_peak, b, i0, block, n_visible, table, scores,
+    slack, key_peak, b, i0, block, n_visible, panel, table, scores,
     ties, mean, first, count, vectors, unroll,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Decide the panel that :func:`screen_shared` screened."""
@@ -513,7 +535,7 @@ def decide_shared(
         query[query_of[b]], key[key_of[b]], value[value_of[b]],
         i0, min(table.shape[1], query.shape[1] - i0),
         causal, rule, allowed[0, mask_of[b]], added[0, mask_of[b]],
-        slack, key_peak[key_of[b]], block, n_visible, table, scores,
+        slack, key_peak[key_of[b]], block, n_visible, panel, table, scores,
         ties, mean[b], first[b], count[b], vectors, unroll,
     )  # fmt: skip
 

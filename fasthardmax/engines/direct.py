@@ -7,6 +7,7 @@ idle: there the blocks of keys are shared out instead.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,9 +34,12 @@ _NONE_ADDED = {
 }
 
 
-def block_size(n_keys: int) -> int:
-    """Keys per block: few, so that rescoring is cheap; at most 512 blocks, so tables are small."""
-    return max(16, -(-n_keys // 512))
+def block_size(n_keys: int, d: int) -> int:
+    """Keys per block: what one more block costs the screening against what one more key costs
+    the rescoring (about 10 : d + 3, measured); at most 512 blocks, so that tables are small.
+    """
+    balanced = math.isqrt(10 * n_keys // (d + 3))
+    return max(4, balanced & ~3, -(-n_keys // 512))
 
 
 def run(problem: Problem) -> Answer:
@@ -94,7 +98,7 @@ class _Plan(NamedTuple):
 def _plan(problem: Problem) -> _Plan:
     n_keys, d = problem.n_keys, problem.n_features
     width, vectors, unroll = kernels.geometry(d, problem.n_queries, problem.dtype.itemsize)
-    block = block_size(n_keys)
+    block = block_size(n_keys, d)
     threads = problem.num_threads if problem.n_pairs * (d + 2) > _THREAD_WORK else 1
     return _Plan(width, vectors, unroll, block, -(-n_keys // block), threads)
 
@@ -135,6 +139,7 @@ def _share_keys(problem: Problem, plan: _Plan, answer: Answer) -> int:
     inputs, masks, mean = _inputs(problem), _masks(problem), _mean(problem, answer)
     query, key, _, query_of, key_of, _, mask_of = inputs
     slack, key_peak = _slack(problem), _readonly(problem.key_peak)
+    panel = np.empty(d * plan.width, dtype)
     table = np.empty((plan.n_blocks, plan.width), dtype)
     rescored = 0
     for b in range(problem.n_batch):
@@ -143,8 +148,9 @@ def _share_keys(problem: Problem, plan: _Plan, answer: Answer) -> int:
             if problem.is_causal:
                 n_visible = min(n_visible, i0 + plan.width, problem.n_queries)
 
+            kernels.pack_shared(query, query_of, b, i0, plan.width, panel)
+
             def screen(start: int, stop: int, b: int = b, i0: int = i0, n: int = n_visible) -> None:
-                panel = np.empty(d * plan.width, dtype)
                 bias = np.empty((plan.block, plan.width), dtype)
                 kernels.screen_shared(
                     query, key, query_of, key_of, mask_of, *masks,
@@ -155,8 +161,8 @@ def _share_keys(problem: Problem, plan: _Plan, answer: Answer) -> int:
             n_blocks = -(-n_visible // plan.block)
             for_each_range(screen, n_blocks, -(-n_blocks // (4 * plan.threads)), plan.threads)
             rescored += kernels.decide_shared(
-                *inputs, *masks, slack, key_peak, b, i0, plan.block, n_visible, table,
-                np.empty(plan.block, dtype), _TIES[problem.ties],
+                *inputs, *masks, slack, key_peak, b, i0, plan.block, n_visible,
+                panel, table, np.empty(plan.block, dtype), _TIES[problem.ties],
                 mean, answer.first, answer.count, plan.vectors, plan.unroll,
             )  # fmt: skip
     return rescored
