@@ -36,12 +36,14 @@ def attention_problem(
     enable_gqa: bool,
     num_threads: int | None,
 ) -> tuple[Problem, tuple[int, ...]]:
-    """The checked problem and the leading shape of its answer."""
+    """The checked problem and the leading shape of its answer; no value asks for winners only."""
     check_choice("ties", ties, TIES)
     threads = check_threads(num_threads)
     arrays = {"query": as_array("query", query), "key": as_array("key", key)}
     if value is not None:
         arrays["value"] = as_array("value", value)
+    elif arrays["key"].ndim >= 2:
+        arrays["value"] = arrays["key"][..., :0]
     for name, array in arrays.items():
         if array.ndim < 2:
             expected = {"query": "(..., L, E)", "key": "(..., S, E)", "value": "(..., S, Ev)"}
@@ -52,10 +54,9 @@ def attention_problem(
             f"key: got {k.shape[-1]} features, expected {q.shape[-1]} as in query "
             f"(shapes {k.shape} and {q.shape})"
         )
-    if value is not None and arrays["value"].shape[-2] != k.shape[-2]:
-        raise ValueError(
-            f"value: got {arrays['value'].shape[-2]} rows, expected {k.shape[-2]}, one for each key"
-        )
+    v = arrays["value"]
+    if v.shape[-2] != k.shape[-2]:
+        raise ValueError(f"value: got {v.shape[-2]} rows, expected {k.shape[-2]}, one for each key")
     mask = None if attn_mask is None else _check_mask(attn_mask)
     float_mask = [mask] if mask is not None and mask.dtype != bool else []
     dtype = compute_dtype(*(a.dtype for a in [*arrays.values(), *float_mask]))
@@ -69,14 +70,14 @@ def attention_problem(
         check_scores("query and key", peak, dtype)
         if mask is not None and mask.dtype != bool:
             _check_sums(peak, mask, mask_of, dtype)
-    value_peak = float(peaks["value"].max(initial=0)) if value is not None else 0.0
+    value_peak = float(peaks["value"].max(initial=0))
     problem = Problem(
         query=flat["query"],
         key=flat["key"],
-        value=flat.get("value"),
+        value=flat["value"],
         query_of=maps["query"],
         key_of=maps["key"],
-        value_of=maps.get("value", maps["key"]),
+        value_of=maps["value"],
         mask_of=mask_of,
         mask=mask,
         is_causal=bool(is_causal),
@@ -122,19 +123,18 @@ def _share_heads(index: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.in
     heads = index["query"].shape[-1]
     shared = dict(index)
     for name in ("key", "value"):
-        if name in index:
-            few = index[name].shape[-1]
-            if few != index["key"].shape[-1]:
-                raise ValueError(
-                    f"{name}: got {few} heads, expected {index['key'].shape[-1]} as in key under "
-                    "enable_gqa"
-                )
-            if few == 0 or heads % few:
-                raise ValueError(
-                    f"{name}: got {few} heads, expected a divisor of query's {heads} heads under "
-                    "enable_gqa"
-                )
-            shared[name] = np.repeat(index[name], heads // few, axis=-1)
+        few = index[name].shape[-1]
+        if few != index["key"].shape[-1]:
+            raise ValueError(
+                f"{name}: got {few} heads, expected {index['key'].shape[-1]} as in key under "
+                "enable_gqa"
+            )
+        if few == 0 or heads % few:
+            raise ValueError(
+                f"{name}: got {few} heads, expected a divisor of query's {heads} heads under "
+                "enable_gqa"
+            )
+        shared[name] = np.repeat(index[name], heads // few, axis=-1)
     return shared
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ class Problem:
 
     query: NDArray[Any]  # (Bq, L, d)
     key: NDArray[Any]  # (Bk, S, d)
-    value: NDArray[Any] | None  # (Bv, S, dv); None where only the winners are asked for
+    value: NDArray[Any]  # (Bv, S, dv); dv = 0 where only the winners are asked for
     query_of: NDArray[np.int64]  # (B,)
     key_of: NDArray[np.int64]
     value_of: NDArray[np.int64]
@@ -66,16 +66,18 @@ class Problem:
     def empty_answer(self) -> Answer:
         """Unwritten output arrays of this problem's shape."""
         rows = (self.n_batch, self.n_queries)
-        mean = None
-        if self.value is not None:
-            mean = np.empty((*rows, self.value.shape[2]), self.dtype)
-        return Answer(mean, np.empty(rows, np.int64), np.empty(rows, np.int64))
+        return Answer(
+            mean=np.empty((*rows, self.value.shape[2]), self.dtype),
+            first=np.empty(rows, np.int64),
+            count=np.empty(rows, np.int64),
+        )
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
     """What an engine returns for a problem."""
 
-    mean: NDArray[Any] | None  # (B, L, dv): the mean, first or last winning value; 0 for no winner
+    mean: NDArray[Any]  # (B, L, dv): the mean, first or last winning value; 0 for no winner
     first: NDArray[np.int64]  # (B, L): the lowest winning key; -1 where no key is allowed
     count: NDArray[np.int64]  # (B, L): how many keys win
 

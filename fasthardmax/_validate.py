@@ -33,7 +33,7 @@ def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
     """``value`` as an array of real numbers, or one sentence saying why it is none."""
     try:
         array = np.asarray(value)
-    except Exception as error:  # whatever __array__ raises is about the user's object
+    except Exception as error:  # noqa: BLE001  # whatever __array__ raises is about this object
         if isinstance(value, (list, tuple)) and isinstance(error, ValueError):
             raise ValueError(
                 f"{name}: got sequences of unequal lengths, expected an array of numbers"
@@ -71,8 +71,10 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 
 def check_count(name: str, value: object, minimum: int) -> int:
     """``value`` as an int of at least ``minimum``."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= minimum:
-        return int(value)
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        number = int(value)
+        if number >= minimum:
+            return number
     raise ValueError(f"{name}: got {value!r}, expected an integer of at least {minimum}")
 
 
@@ -86,14 +88,16 @@ def check_threads(num_threads: object) -> int:
 
 def check_alpha(alpha: object) -> float:
     """``alpha`` as a float in [0, inf]."""
-    if isinstance(alpha, numbers.Real) and not isinstance(alpha, bool) and alpha >= 0:
+    if isinstance(alpha, numbers.Real) and not isinstance(alpha, bool):
         try:
-            return float(alpha)
+            number = float(alpha)
         except OverflowError:
             raise ValueError(
                 "alpha: got an integer too large for float64, expected a number of at least 0 "
                 "(inf is allowed)"
             ) from None
+        if number >= 0:
+            return number
     raise ValueError(f"alpha: got {alpha!r}, expected a number of at least 0 (inf is allowed)")
 
 
@@ -129,8 +133,9 @@ def check_reach(points: NDArray[Any], matrix: NDArray[Any] | None) -> None:
     query_peak = peak if matrix is None else peak_score(np.abs(matrix), peak[None, :])
     if float(peak.max()) * points.shape[1] > limit:
         raise ValueError(
-            f"points: got {points.shape[1]} points with magnitudes up to {peak.max():.3g}, expected "
-            f"their sum to stay below {limit:.3g} in {points.dtype} (a quarter of its largest number)"
+            f"points: got {points.shape[1]} points with magnitudes up to {peak.max():.3g}, "
+            f"expected their sum to stay below {limit:.3g} in {points.dtype} "
+            "(a quarter of its largest number)"
         )
     if not np.all(query_peak <= limit):
         raise ValueError(

@@ -68,7 +68,7 @@ def hardmax_attention(
     ties : {"mean", "first", "last"}, default "mean"
         Average the values of all winners, or take the leftmost or the rightmost winner's.
     enable_gqa : bool, default False
-        ``key`` and ``value`` may have fewer heads, a divisor of H; each serves a run of query heads.
+        ``key`` and ``value`` may have fewer heads, a divisor of H; each serves a run of them.
     engine : {"auto", "compiled", "direct", "reference"}, default "auto"
         Which engine runs. All give the same bits. "auto" takes "compiled" below about 10^7
         multiply-adds and "direct" above.

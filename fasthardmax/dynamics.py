@@ -68,8 +68,8 @@ class Trajectory:
     @property
     def leaders(self) -> NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices of the leaders; for batches (batch indices, point indices)."""
-        found = np.nonzero(self.leader_layer >= 0)
-        return found[0] if len(found) == 1 else found
+        found = tuple(index.astype(np.int64) for index in np.nonzero(self.leader_layer >= 0))
+        return found[0] if len(found) == 1 else (found[0], found[1])
 
 
 def simulate(

@@ -237,7 +237,7 @@ cdef inline void _mask(
 
 
 cdef inline real _maximum(const real *score) noexcept nogil:
-    """The largest score of a block, by halving: the one order that vectorises without reordering."""
+    """The largest score of a block, by halving: a form that vectorises without reordering."""
     cdef real top[HALF]
     cdef Py_ssize_t j
     for j in range(HALF):

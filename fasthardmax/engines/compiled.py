@@ -33,7 +33,9 @@ def run(problem: Problem) -> Answer:
         *_allowed_and_bias(problem),
         problem.is_causal,
         problem.ties,
-        *answer,
+        answer.mean,
+        answer.first,
+        answer.count,
     )
     for_each_range(work, answer.count.size, _rows_per_range(problem), problem.num_threads)
     return answer

@@ -1,8 +1,8 @@
 """The direct engine: all pairs, screened by a fused vector kernel and decided canonically.
 
-Query rows go to threads in ranges; a range owns a few panels of packed queries and their tables of
-block maxima, so memory is fixed for each thread. A few queries against many keys would leave threads
-idle: there the blocks of keys are shared out instead.
+Query rows go to threads in ranges; a range owns a few panels of packed queries and their tables
+of block maxima, so memory is fixed for each thread. A few queries against many keys would leave
+threads idle: there the blocks of keys are shared out instead.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .._problem import Answer, Problem
 from .._threads import for_each_range
 from ..numerics import screening_slack
 from . import _direct_kernels as kernels
+from ._vectors import geometry
 
 _TIES = {"mean": kernels.MEAN, "first": kernels.FIRST, "last": kernels.LAST}
 # A range of about 20 ms: short enough to share out evenly and to interrupt.
@@ -35,8 +36,10 @@ _NONE_ADDED = {
 
 
 def block_size(n_keys: int, d: int) -> int:
-    """Keys per block: what one more block costs the screening against what one more key costs
-    the rescoring (about 10 : d + 3, measured); at most 512 blocks, so that tables are small.
+    """Keys per block, so that screening and rescoring together cost least.
+
+    One more block costs the screening what 10 / (d + 3) more keys cost the rescoring (measured).
+    At most 512 blocks keep the tables small.
     """
     balanced = math.isqrt(10 * n_keys // (d + 3))
     return max(4, balanced & ~3, -(-n_keys // 512))
@@ -54,12 +57,11 @@ def run_counting(problem: Problem) -> tuple[Answer, float]:
     if n_rows == 0 or problem.n_keys == 0:
         answer.first[...] = -1
         answer.count[...] = 0
-        if answer.mean is not None:
-            answer.mean[...] = 0
+        answer.mean[...] = 0
         return answer, 0.0
     plan = _plan(problem)
     n_panels = problem.n_batch * -(-problem.n_queries // plan.width)
-    if 1 < plan.threads and n_panels < plan.threads:
+    if plan.threads > 1 and n_panels < plan.threads:
         rescored = _share_keys(problem, plan, answer)
     else:
         rescored = _share_queries(problem, plan, answer)
@@ -97,7 +99,7 @@ class _Plan(NamedTuple):
 
 def _plan(problem: Problem) -> _Plan:
     n_keys, d = problem.n_keys, problem.n_features
-    width, vectors, unroll = kernels.geometry(d, problem.n_queries, problem.dtype.itemsize)
+    width, vectors, unroll = geometry(d, problem.n_queries, problem.dtype.itemsize)
     block = block_size(n_keys, d)
     threads = problem.num_threads if problem.n_pairs * (d + 2) > _THREAD_WORK else 1
     return _Plan(width, vectors, unroll, block, -(-n_keys // block), threads)
@@ -108,7 +110,7 @@ def _share_queries(problem: Problem, plan: _Plan, answer: Answer) -> int:
     row_bytes = max(1, d) * dtype.itemsize
     n_panels = min(_MAX_PANELS, max(1, _PANEL_BYTES // (plan.width * row_bytes)))
     stride = max(1, _KEY_BYTES // (plan.block * row_bytes))
-    inputs, masks, mean = _inputs(problem), _masks(problem), _mean(problem, answer)
+    inputs, masks = _inputs(problem), _masks(problem)
     slack, key_peak = _slack(problem), _readonly(problem.key_peak)
     rescored = []
 
@@ -121,7 +123,8 @@ def _share_queries(problem: Problem, plan: _Plan, answer: Answer) -> int:
             kernels.attend(
                 *inputs, *masks, slack, key_peak, start, stop, plan.block, stride,
                 panels, bias, tables, scores,
-                _TIES[problem.ties], mean, answer.first, answer.count, plan.vectors, plan.unroll,
+                _TIES[problem.ties], answer.mean, answer.first, answer.count,
+                plan.vectors, plan.unroll,
             )
         )  # fmt: skip
 
@@ -136,7 +139,7 @@ def _share_queries(problem: Problem, plan: _Plan, answer: Answer) -> int:
 
 def _share_keys(problem: Problem, plan: _Plan, answer: Answer) -> int:
     d, dtype = problem.n_features, problem.dtype
-    inputs, masks, mean = _inputs(problem), _masks(problem), _mean(problem, answer)
+    inputs, masks = _inputs(problem), _masks(problem)
     query, key, _, query_of, key_of, _, mask_of = inputs
     slack, key_peak = _slack(problem), _readonly(problem.key_peak)
     panel = np.empty(d * plan.width, dtype)
@@ -163,7 +166,7 @@ def _share_keys(problem: Problem, plan: _Plan, answer: Answer) -> int:
             rescored += kernels.decide_shared(
                 *inputs, *masks, slack, key_peak, b, i0, plan.block, n_visible,
                 panel, table, np.empty(plan.block, dtype), _TIES[problem.ties],
-                mean, answer.first, answer.count, plan.vectors, plan.unroll,
+                answer.mean, answer.first, answer.count, plan.vectors, plan.unroll,
             )  # fmt: skip
     return rescored
 
@@ -175,20 +178,10 @@ def _slack(problem: Problem) -> NDArray[Any]:
     return np.array(slack, problem.dtype)
 
 
-def _mean(problem: Problem, answer: Answer) -> NDArray[Any]:
-    """Where means are written: without a value, rows of no features."""
-    if answer.mean is None:
-        return np.empty((*answer.first.shape, 0), problem.dtype)
-    return answer.mean
-
-
 def _inputs(problem: Problem) -> tuple[NDArray[Any], ...]:
     """The problem's arrays, all read-only: Numba compiles anew for each mix of flags."""
-    value = problem.value
-    if value is None:
-        value = np.empty((len(problem.key), problem.n_keys, 0), problem.dtype)
     arrays = (
-        problem.query, problem.key, value,
+        problem.query, problem.key, problem.value,
         problem.query_of, problem.key_of, problem.value_of, problem.mask_of,
     )  # fmt: skip
     return tuple(_readonly(array) for array in arrays)

@@ -20,9 +20,8 @@ def run(problem: Problem) -> Answer:
     for b, i, winners in _tie_sets(problem):
         answer.first[b, i] = winners[0] if len(winners) else -1
         answer.count[b, i] = len(winners)
-        if problem.value is not None:
-            values = problem.value[problem.value_of[b]]
-            answer.mean[b, i] = _mean(values, winners, problem.ties)
+        values = problem.value[problem.value_of[b]]
+        answer.mean[b, i] = _mean(values, winners, problem.ties)
     return answer
 
 

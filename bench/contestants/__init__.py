@@ -1,0 +1,78 @@
+"""Everyone in the comparison, one file each: what runs, how it is set, what it does with ties.
+
+A file has a function ``load(threads)`` that imports the tool, sets it up and returns a
+``Contestant``; an ``ImportError`` from it means that the tool is missing here. Several *settings*
+of one tool may be offered: the race takes the fastest for each case and prints it.
+
+A call takes NumPy arrays and gives NumPy arrays. Everything that a user pays at each call is inside
+it: conversions, copies, indexes. Compilation is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasthardmax import engines
+
+__all__ = ["BOTH", "OWN", "PEERS", "Contestant", "load"]
+
+BOTH = ("float32", "float64")
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One tool, ready to run.
+
+    ``winners`` maps a setting to a function of (query, key) giving one winner for each query;
+    ``attend`` to one of the arguments of ``hardmax_attention`` giving the output.
+    """
+
+    title: str
+    version: str
+    ties: str
+    dtypes: tuple[str, ...] = BOTH
+    note: str = ""  # how it is set up, and what a call includes, where that is not plain
+    winners: Mapping[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[np.int64]]] = field(
+        default_factory=dict
+    )
+    attend: Mapping[str, Callable[..., NDArray[Any]]] = field(default_factory=dict)
+
+
+def _from_file(file: str, threads: int, function: str = "load") -> Contestant:
+    module = import_module(f"{__name__}.{file}")
+    contestant: Contestant = getattr(module, function)(threads)
+    return contestant
+
+
+def _own(engine: str, threads: int) -> Contestant:
+    from . import own
+
+    return own.load(engine, threads)
+
+
+OWN: dict[str, Callable[[int], Contestant]] = {
+    name: partial(_own, name) for name in engines.engine_names()
+}
+PEERS: dict[str, Callable[[int], Contestant]] = {
+    "numpy": partial(_from_file, "numpy_blocks"),
+    "torch": partial(_from_file, "torch_blocks"),
+    "sdpa": partial(_from_file, "torch_sdpa"),
+    "sklearn": partial(_from_file, "sklearn_argmin"),
+    "faiss-ip": partial(_from_file, "faiss_flat", function="load_inner_product"),
+    "faiss-l2": partial(_from_file, "faiss_flat", function="load_euclidean"),
+    "keops": partial(_from_file, "keops_argmax"),
+    "jax": partial(_from_file, "jax_blocks"),
+    "loop": partial(_from_file, "python_loop"),
+}
+
+
+def load(name: str, threads: int) -> Contestant:
+    """Set up the contestant ``name`` on ``threads`` threads; ``ImportError`` if it is missing."""
+    return (OWN | PEERS)[name](threads)

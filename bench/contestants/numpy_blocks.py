@@ -1,0 +1,49 @@
+"""NumPy: blocks of scores by BLAS, then argmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+from . import Contestant
+from .tiles import Crew, rows_per_block
+
+
+def load(threads: int) -> Contestant:
+    crew = Crew(threads)
+    pools = ThreadpoolController()
+
+    def winners(
+        query: NDArray[Any], key: NDArray[Any], mebibytes: float, in_blas: bool
+    ) -> NDArray[np.int64]:
+        rows = rows_per_block(len(key), key.itemsize, mebibytes)
+        result = np.empty(len(query), np.int64)
+
+        def answer(starts: range) -> None:
+            scores = np.empty((min(rows, len(query)), len(key)), key.dtype)
+            for start in starts:
+                block = query[start : start + rows]
+                np.matmul(block, key.T, out=scores[: len(block)])
+                scores[: len(block)].argmax(axis=1, out=result[start : start + rows])
+
+        with pools.limit(limits=threads if in_blas else 1, user_api="blas"):
+            if in_blas:
+                answer(range(0, len(query), rows))
+            else:
+                crew.run(answer, len(query), rows)
+        return result
+
+    return Contestant(
+        title="NumPy, blocked product + argmax",
+        version=np.__version__,
+        ties="one: the first of equal rounded scores",
+        winners={
+            f"{mebibytes} MiB blocks, {'BLAS' if in_blas else 'own'} threads": (
+                lambda query, key, m=mebibytes, b=in_blas: winners(query, key, m, b)
+            )
+            for mebibytes, in_blas in ((0.5, False), (2, False), (8, False), (8, True))
+        },
+    )

@@ -1,0 +1,126 @@
+"""The two figures: pairs per second over d, and time over n with the fitted exponent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from .contestants import OWN
+from .tables import best_rate, growth_series, pairs_per_second, timed
+from .timing import growth_exponent
+
+__all__ = ["growth", "speed"]
+
+# Okabe and Ito's colours, told apart by all kinds of colour vision; the package's own in black.
+_STYLES = {
+    "direct": ("black", "o"),
+    "numpy": ("#0072B2", "s"),
+    "torch": ("#D55E00", "^"),
+    "sklearn": ("#999999", "v"),
+    "faiss-ip": ("#56B4E9", "D"),
+    "faiss-l2": ("#009E73", "P"),
+    "keops": ("#CC79A7", "X"),
+    "jax": ("#E69F00", "<"),
+    "loop": ("#666666", "+"),
+}
+_NAMES = {
+    "direct": "fasthardmax", "numpy": "NumPy", "torch": "PyTorch", "sklearn": "scikit-learn",
+    "faiss-ip": "FAISS inner product", "faiss-l2": "FAISS L2", "keops": "KeOps", "jax": "JAX",
+    "loop": "Python loop",
+}  # fmt: skip
+_PAPER = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "savefig.dpi": 300,
+}
+
+
+def speed(results: dict[str, Any], path: Path) -> bool:
+    """Pairs per second over d at n = 20 000, one panel a dtype; False without such results."""
+    records = timed(results, "winners", kind="gaussian", n_keys=20_000)
+    if not records:
+        return False
+    with plt.rc_context(_PAPER):
+        figure, panels = plt.subplots(1, 2, figsize=(7.0, 3.4), sharey=True, layout="constrained")
+        for axes, dtype in zip(panels, ("float32", "float64"), strict=True):
+            here = [record for record in records if record["case"]["dtype"] == dtype]
+            dims = sorted({record["case"]["d"] for record in here})
+            if dims:
+                _ceiling(axes, results, dtype, dims)
+            for name in dict.fromkeys(record["name"] for record in here):
+                points = sorted(
+                    (r["case"]["d"], pairs_per_second(r)) for r in here if r["name"] == name
+                )
+                _curve(axes, name, [d for d, _ in points], [s for _, s in points])
+            axes.set(title=dtype, xlabel="features d", xscale="log", yscale="log")
+            axes.set_xticks(dims, [str(d) for d in dims])
+            axes.minorticks_off()
+        panels[0].set_ylabel("query-key pairs per second")
+        _legend(figure, panels[0])
+        figure.savefig(path)
+        plt.close(figure)
+    return True
+
+
+def growth(results: dict[str, Any], path: Path) -> bool:
+    """Seconds for all n queries over n, with the fitted exponent; False without such results."""
+    series = {name: by_n for name, by_n in growth_series(results).items() if len(by_n) > 1}
+    if not series:
+        return False
+    case = timed(results, "growth")[0]["case"]
+    with plt.rc_context(_PAPER):
+        figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+        for name, by_n in series.items():
+            sizes, seconds = zip(*sorted(by_n.items()), strict=True)
+            colour, marker = _style(name)
+            exponent = growth_exponent(sizes, seconds)
+            label = f"{_NAMES.get(name, name)}, n$^{{{exponent:.2f}}}$"
+            axes.plot(sizes, seconds, color=colour, marker=marker, label=label, zorder=_order(name))
+        axes.set(
+            title=f"all n points attend to themselves, d = {case['d']}, {case['dtype']}",
+            xlabel="points n", ylabel="seconds", xscale="log", yscale="log",
+        )  # fmt: skip
+        figure.legend(loc="outside right center")
+        figure.savefig(path)
+        plt.close(figure)
+    return True
+
+
+def _ceiling(axes: Axes, results: dict[str, Any], dtype: str, dims: list[int]) -> None:
+    peak = best_rate(results, "fma", dtype)
+    d = np.array([dims[0], dims[-1]], dtype=float)
+    axes.plot(d, peak / (2 * d), color="black", linestyle=(0, (4, 2)), linewidth=0.8,
+              label="ceiling: fused multiply-adds")  # fmt: skip
+
+
+def _curve(axes: Axes, name: str, dims: list[int], rates: list[Any]) -> None:
+    colour, marker = _style(name)
+    medians = [rate.median for rate in rates]
+    bars = [[r.median - r.low for r in rates], [r.high - r.median for r in rates]]
+    axes.errorbar(
+        dims, medians, yerr=bars, color=colour, marker=marker, elinewidth=0.8,
+        linewidth=1.8 if name in OWN else 1.1, label=_NAMES.get(name, name), zorder=_order(name),
+    )  # fmt: skip
+
+
+def _style(name: str) -> tuple[str, str]:
+    return _STYLES.get(name, ("black", "."))
+
+
+def _order(name: str) -> int:
+    """The package's own curve lies on top."""
+    return 3 if name in OWN else 2
+
+
+def _legend(figure: Any, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)

@@ -1,0 +1,34 @@
+"""The JSON of pytest-benchmark as a Markdown table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .tables import markdown
+
+__all__ = ["markdown_table"]
+
+
+def markdown_table(measured: dict[str, Any]) -> str:
+    """Medians in milliseconds: engines across; then whatever was timed in fresh processes."""
+    by_engine: dict[tuple[str, int, int], dict[str, str]] = {}
+    fresh = []
+    for benchmark in measured["benchmarks"]:
+        parameters, stats = benchmark["params"], benchmark["stats"]
+        text = f"{1e3 * stats['median']:.3g}"
+        if "engine" in parameters:
+            at = (benchmark["group"], parameters["n"], parameters["d"])
+            by_engine.setdefault(at, {})[parameters["engine"]] = text
+        else:
+            quartiles = f"{1e3 * stats['q1']:.3g} to {1e3 * stats['q3']:.3g}"
+            fresh.append([parameters["what"], text, quartiles])
+    engines = list(dict.fromkeys(name for cell in by_engine.values() for name in cell))
+    rows = [
+        [group, f"{n:,}", d, *(cell.get(engine, "–") for engine in engines)]
+        for (group, n, d), cell in by_engine.items()
+    ]
+    tables = [
+        markdown(["milliseconds, float64", "n", "d", *engines], rows),
+        markdown(["fresh process", "milliseconds", "quartiles"], fresh),
+    ]
+    return "\n".join(table for table in tables if table)

@@ -1,0 +1,109 @@
+"""Which races are run, in order: the sections of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+from fasthardmax._problem import self_attention
+from fasthardmax.engines import direct
+
+from . import cases
+from .cases import Case
+from .race import Entrant, Track, busy_core
+
+__all__ = ["SECTIONS", "Field"]
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Who runs and how thoroughly."""
+
+    track: Track
+    names: Sequence[str]  # contestants, the package's own first
+    cores: int
+    quick: bool
+
+    @property
+    def everyone(self) -> list[Entrant]:
+        return [Entrant(name, self.cores) for name in self.names]
+
+    def race_all(self, grid: Iterator[Case], **options: Any) -> Iterator[Record]:
+        for case in grid:
+            yield from self.track.race(case, self.everyone, **options)
+
+
+def _winners(field: Field) -> Iterator[Record]:
+    yield from field.race_all(cases.winners(field.quick))
+
+
+def _growth(field: Field) -> Iterator[Record]:
+    yield from field.race_all(cases.growth(field.quick))
+
+
+def _agreement(field: Field) -> Iterator[Record]:
+    yield from field.race_all(cases.agreement(field.quick), timed=False)
+
+
+def _attention(field: Field) -> Iterator[Record]:
+    yield from field.race_all(cases.attention(field.quick))
+
+
+def _small_calls(field: Field) -> Iterator[Record]:
+    entrants = [Entrant(name, 1) for name in ("auto", "compiled", "direct", "sdpa")]
+    for case in cases.small_calls():
+        yield from field.track.race(case, entrants)
+
+
+def _threads(field: Field) -> Iterator[Record]:
+    counts = [2**k for k in range(field.cores.bit_length()) if 2**k <= field.cores]
+    for case in cases.one_core(field.quick):
+        yield from field.track.race(case, [Entrant("direct", count) for count in counts])
+
+
+def _loaded(field: Field) -> Iterator[Record]:
+    for case in cases.one_core(field.quick):
+        for record in field.track.race(case, field.everyone):
+            yield record | {"loaded": False}
+        with busy_core():
+            for record in field.track.race(case, field.everyone):
+                yield record | {"loaded": True}
+
+
+def _rescoring(field: Field) -> Iterator[Record]:
+    """How many blocks of keys the direct engine scores again for each query; 1 is the least."""
+    kinds = {"gaussian": (3, 64), "clustered": (3, 64), "ball": (3,), "lattice": (2,)}
+    kinds["circle, A = diag(1, 2)"] = (2,)
+    n = 2_000 if field.quick else 20_000
+    for (kind, dims), dtype in product(kinds.items(), cases.DTYPES):
+        for d in dims:
+            case = Case(kind, n, d, dtype, n)
+            arrays = case.arguments()
+            problem = self_attention(arrays["key"][None], arrays["query"][None], field.cores)
+            yield {
+                "case": asdict(case),
+                "block": direct.block_size(n, d),
+                "blocks": direct.run_counting(problem)[1],
+            }
+
+
+def _memory(field: Field) -> Iterator[Record]:
+    n = 5_000 if field.quick else 20_000
+    yield from field.track.memory(Case("gaussian", n, 16, "float32", n), field.everyone)
+
+
+SECTIONS: dict[str, Callable[[Field], Iterator[Record]]] = {
+    "winners": _winners,
+    "growth": _growth,
+    "agreement": _agreement,
+    "attention": _attention,
+    "small calls": _small_calls,
+    "threads": _threads,
+    "loaded": _loaded,
+    "rescoring": _rescoring,
+    "memory": _memory,
+}

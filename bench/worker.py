@@ -1,0 +1,221 @@
+"""One contestant in a process of its own: its threads, memory and crashes stay there."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cases import Case
+from .contestants import Contestant, load
+
+__all__ = ["Description", "Failed", "Missing", "Prepared", "Worker"]
+
+_ANSWER_WITHIN = 300.0  # seconds
+_PROBE = 0.02  # seconds that a setting is tried for, before the best one is chosen
+_FEWEST_ROWS = 128
+_KEPT_ROWS = 10_000
+
+Array = NDArray[Any]
+
+
+class Missing(Exception):
+    """The contestant cannot be had here; the message says why."""
+
+
+class Failed(Exception):
+    """The contestant raised an error, died or gave no answer; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the report says of a contestant."""
+
+    title: str
+    version: str
+    ties: str
+    dtypes: tuple[str, ...]
+    forms: tuple[str, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A case about to be timed: the setting and rows chosen, and the answer to its first rows."""
+
+    setting: str
+    rows: int
+    seconds: float  # of one call, roughly
+    answer: Array
+
+
+class Worker:
+    """The parent's end: every method runs in the child and waits for it."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        """Start the process. Raises ``Missing``."""
+        context = multiprocessing.get_context("spawn")
+        self._pipe, end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(end, name, threads), daemon=True)
+        self._process.start()
+        end.close()
+        self.description: Description
+        try:
+            self.description = self._answer()
+        except Failed as error:
+            self.close()
+            raise Missing(str(error)) from None
+
+    def prepare(self, case: Case, call_seconds: float) -> Prepared:
+        """Choose the fastest setting, and as many rows as a call of ``call_seconds`` takes."""
+        return self._call("prepare", case, call_seconds)
+
+    def time(self, calls: int) -> float:
+        """Seconds for each of ``calls`` calls of what was prepared."""
+        return self._call("time", calls)
+
+    def memory(self, case: Case) -> int:
+        """Bytes by which the peak of resident memory grows in one call of ``case``."""
+        return self._call("memory", case)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            self._pipe.send((method, arguments))
+        except OSError:
+            raise Failed("its process died") from None
+        return self._answer()
+
+    def _answer(self) -> Any:
+        if not self._pipe.poll(_ANSWER_WITHIN):
+            self.close()
+            raise Failed(f"gave no answer within {_ANSWER_WITHIN:.0f} s")
+        try:
+            fine, value = self._pipe.recv()
+        except EOFError:
+            raise Failed("its process died") from None
+        if not fine:
+            raise Failed(value)
+        return value
+
+
+def _serve(pipe: Connection, name: str, threads: int) -> None:
+    """The child's main loop."""
+    server = None
+    with contextlib.suppress(EOFError, KeyboardInterrupt):  # the parent went, or both were stopped
+        while True:
+            try:
+                if server is None:
+                    server = _Server(load(name, threads))
+                    value: Any = server.describe()
+                else:
+                    method, arguments = pipe.recv()
+                    value = getattr(server, method)(*arguments)
+                pipe.send((True, value))
+            except EOFError:
+                raise
+            except Exception as error:  # noqa: BLE001  # a tool may raise anything: it is reported
+                text = " ".join(str(error).split())
+                pipe.send((False, f"{type(error).__name__}: {text}"[:300]))
+                if server is None:
+                    return
+
+
+class _Server:
+    """The child's end."""
+
+    def __init__(self, contestant: Contestant) -> None:
+        self._contestant = contestant
+        self._call: Callable[[], Any] = lambda: None
+
+    def describe(self) -> Description:
+        c = self._contestant
+        forms = tuple(form for form in ("winners", "attend") if getattr(c, form))
+        return Description(c.title, c.version, c.ties, c.dtypes, forms, c.note)
+
+    def prepare(self, case: Case, call_seconds: float) -> Prepared:
+        settings = getattr(self._contestant, case.form)
+        arguments = case.arguments()
+        if case.form == "attend":
+            # Masks tie the rows together: always the whole case, in its one setting.
+            (setting, function), rows = next(iter(settings.items())), case.n_queries
+            self._call = lambda: function(**arguments)
+            seconds = self._warmed()
+        else:
+            query, key = arguments["query"], arguments["key"]
+            probes = {name: _seconds_per_row(f, query, key) for name, f in settings.items()}
+            setting = min(probes, key=lambda name: probes[name])
+            rows, least = len(query), min(len(query), _FEWEST_ROWS)
+            while rows // 2 >= least and rows * probes[setting] > call_seconds:
+                rows //= 2
+            seconds = self._take(settings[setting], query[:rows], key)
+            # A probe of few rows overstates what a row costs.
+            while rows < len(query) and 2 * seconds < call_seconds:
+                rows = min(2 * rows, len(query))
+                seconds = self._take(settings[setting], query[:rows], key)
+        answer = self._call()
+        kept = answer[..., :_KEPT_ROWS, :] if case.form == "attend" else answer[:_KEPT_ROWS]
+        return Prepared(setting, rows, seconds, np.array(kept))
+
+    def _take(self, function: Callable[..., Any], query: Array, key: Array) -> float:
+        """Make these rows what is timed from now on; seconds of one call."""
+        query = np.ascontiguousarray(query)
+        self._call = lambda: function(query, key)
+        return self._warmed()
+
+    def _warmed(self) -> float:
+        """Seconds of a call, after one that may compile and allocate."""
+        return min(self.time(1), self.time(1))
+
+    def time(self, calls: int) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            self._call()
+        return (time.perf_counter() - start) / calls
+
+    def memory(self, case: Case) -> int:
+        functions = getattr(self._contestant, case.form)
+        function = next(iter(functions.values()))
+        query, key = case.arguments()["query"], case.arguments()["key"]
+        function(query[:256].copy(), key[:256].copy())  # libraries, threads and compiled code
+        before = _resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
+        function(query, key)
+        return _resident("VmHWM") - before
+
+
+def _seconds_per_row(function: Callable[..., Any], query: Array, key: Array) -> float:
+    """Time of ever more rows, until they take long enough to tell."""
+    rows = min(len(query), _FEWEST_ROWS)
+    while True:
+        some = np.ascontiguousarray(query[:rows])
+        seconds = min(_seconds(function, some, key) for _ in range(2))
+        if seconds > _PROBE or rows == len(query):
+            return seconds / rows
+        rows = min(len(query), 4 * rows)
+
+
+def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def _resident(field: str) -> int:
+    """A figure of /proc/self/status in bytes; Linux only."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"/proc/self/status has no {field}")

@@ -1,0 +1,252 @@
+"""Vector instructions for Numba kernels, as explicit LLVM IR.
+
+Numba does not vectorise a floating-point maximum, with any flag. These intrinsics say what they
+mean: a *panel* is ``width`` queries, one in each lane of a few vectors, stored feature-major, and
+keys are broadcast against it. Vector width and register count follow the processor that Numba
+compiles for.
+
+Numba's disk cache looks only at a kernel's own file: after a change here, cached kernels are stale
+until their files are touched (the tests keep a cache of their own for each state of the sources).
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+__all__ = ["VECTOR_BYTES", "geometry", "hits", "lowest_bit", "prefetch", "screen_block"]
+
+_FEATURES = cpu_target.target_context.codegen().magic_tuple()
+_X86 = _FEATURES[0].startswith(("x86_64", "i686"))
+
+
+def _has(feature: str) -> bool:
+    return f"+{feature}" in _FEATURES[2].split(",")
+
+
+VECTOR_BYTES = 64 if _has("avx512f") else 32 if _has("avx") else 16
+_REGISTERS = 16 if _X86 and not _has("avx512f") else 32
+# So few features stay in registers; more are looped over.
+_UNROLLED = (2, 3)
+
+
+def geometry(d: int, n_queries: int, itemsize: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Panel width in queries, and the two tuples whose lengths choose the machine code.
+
+    The tuples' lengths are vectors per panel and unrolled features: as types, they make Numba
+    compile and cache one specialisation for each.
+    """
+    lanes = VECTOR_BYTES // itemsize
+    few = n_queries <= lanes
+    unroll = d if d in _UNROLLED and not few else 0
+    vectors = 1 if few else 4 if unroll == 2 else 3
+    return vectors * lanes, (0,) * vectors, (0,) * unroll
+
+
+def _keys_at_once(vectors: int, unroll: int) -> int:
+    """Keys per register tile: as many accumulators as the registers hold beside the operands."""
+    if unroll:
+        return 2 if unroll == 3 else 4
+    # vectors panel operands, one broadcast key
+    return max(1, min(8, (_REGISTERS - vectors - 1) // vectors))
+
+
+@intrinsic
+def screen_block(typingctx, panel, key, start, stop, d, bias, table, at, vectors, unroll):
+    """Write to ``table[at:at+width]`` the lanes' maxima of score + bias over keys start..stop-1.
+
+    ``panel`` (d * width,), ``key`` (S, d), ``bias`` None or (stop - start, width), ``table`` flat.
+    """
+    n_vectors, n_unroll = len(vectors), len(unroll)
+    element = ir.FloatType() if panel.dtype == types.float32 else ir.DoubleType()
+    itemsize = panel.dtype.bitwidth // 8
+    lanes = VECTOR_BYTES // itemsize
+    vector = ir.VectorType(element, lanes)
+    i64 = ir.IntType(64)
+    at_once = _keys_at_once(n_vectors, n_unroll)
+    biased = not isinstance(bias, types.NoneType)
+
+    def codegen(context, builder, signature, args):
+        b = builder
+
+        def data(position):
+            kind = signature.args[position]
+            return context.make_array(kind)(context, b, args[position]).data
+
+        def load(pointer, offset):
+            value = b.load(b.bitcast(b.gep(pointer, [offset]), vector.as_pointer()))
+            value.align = itemsize
+            return value
+
+        def broadcast(pointer):
+            undefined = ir.Constant(vector, ir.Undefined)
+            low = b.insert_element(undefined, b.load(pointer), ir.IntType(32)(0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+            return b.shuffle_vector(low, undefined, zeros)
+
+        def larger(x, y):
+            return b.select(b.fcmp_ordered(">", x, y), x, y)
+
+        # fmuladd fuses where the machine can; the screening bound holds either way.
+        name = f"llvm.fmuladd.v{lanes}f{8 * itemsize}"
+        fmuladd = cgutils.get_or_insert_function(
+            b.module, ir.FunctionType(vector, [vector] * 3), name
+        )
+        panel_data, key_data, table_data = data(0), data(1), data(6)
+        bias_data = data(5) if biased else None
+        first, end, n_features, out = args[2], args[3], args[4], args[7]
+        width = i64(n_vectors * lanes)
+        held = [
+            [load(panel_data, i64((f * n_vectors + v) * lanes)) for v in range(n_vectors)]
+            for f in range(n_unroll)
+        ]
+
+        def scores(rows):
+            """Approximate scores of ``rows`` (pointers to keys): a list over rows of vectors."""
+            if held:
+                result = []
+                for row in rows:
+                    parts = [broadcast(b.gep(row, [i64(f)])) for f in range(n_unroll)]
+                    sums = [b.fmul(parts[0], held[0][v]) for v in range(n_vectors)]
+                    for f in range(1, n_unroll):
+                        sums = [
+                            b.call(fmuladd, [parts[f], held[f][v], sums[v]])
+                            for v in range(n_vectors)
+                        ]
+                    result.append(sums)
+                return result
+            before = b.block
+            loop = b.append_basic_block("features")
+            after = b.append_basic_block("scored")
+            zero = ir.Constant(vector, [0.0] * lanes)
+            b.cbranch(b.icmp_signed(">", n_features, i64(0)), loop, after)
+            b.position_at_end(loop)
+            f = b.phi(i64)
+            f.add_incoming(i64(0), before)
+            sums = [[b.phi(vector) for _ in range(n_vectors)] for _ in rows]
+            base = b.mul(f, width)
+            parts = [load(panel_data, b.add(base, i64(v * lanes))) for v in range(n_vectors)]
+            grown = []
+            for row, line in zip(rows, sums, strict=True):
+                k = broadcast(b.gep(row, [f]))
+                grown.append([b.call(fmuladd, [k, p, s]) for p, s in zip(parts, line, strict=True)])
+            following = b.add(f, i64(1))
+            f.add_incoming(following, loop)
+            b.cbranch(b.icmp_signed("<", following, n_features), loop, after)
+            b.position_at_end(after)
+            result = [[b.phi(vector) for _ in range(n_vectors)] for _ in rows]
+            for phis, line, done in zip(sums, grown, result, strict=True):
+                for phi, value, exit_phi in zip(phis, line, done, strict=True):
+                    phi.add_incoming(zero, before)
+                    phi.add_incoming(value, loop)
+                    exit_phi.add_incoming(zero, before)
+                    exit_phi.add_incoming(value, loop)
+            return result
+
+        def stream(begin, limit, best, n_rows):
+            """Fold keys begin, begin + n_rows, ... below limit into ``best``."""
+            before = b.block
+            head = b.append_basic_block("keys")
+            body = b.append_basic_block("tile")
+            done = b.append_basic_block("done")
+            b.branch(head)
+            b.position_at_end(head)
+            j = b.phi(i64)
+            j.add_incoming(begin, before)
+            running = [b.phi(vector) for _ in range(n_vectors)]
+            for phi, value in zip(running, best, strict=True):
+                phi.add_incoming(value, before)
+            following = b.add(j, i64(n_rows))
+            b.cbranch(b.icmp_signed("<=", following, limit), body, done)
+            b.position_at_end(body)
+            indices = [b.add(j, i64(r)) for r in range(n_rows)]
+            rows = [b.gep(key_data, [b.mul(i, n_features)]) for i in indices]
+            tile = scores(rows)
+            if biased:
+                for r, i in enumerate(indices):
+                    at_row = b.mul(b.sub(i, first), width)
+                    tile[r] = [
+                        b.fadd(s, load(bias_data, b.add(at_row, i64(v * lanes))))
+                        for v, s in enumerate(tile[r])
+                    ]
+            for v in range(n_vectors):
+                top = running[v]
+                for line in tile:
+                    top = larger(line[v], top)
+                running[v].add_incoming(top, b.block)
+            j.add_incoming(following, b.block)
+            b.branch(head)
+            b.position_at_end(done)
+            return j, running
+
+        lowest = [ir.Constant(vector, [float("-inf")] * lanes)] * n_vectors
+        j, best = stream(first, end, lowest, at_once)
+        if at_once > 1:
+            _, best = stream(j, end, best, 1)
+        for v in range(n_vectors):
+            place = b.gep(table_data, [b.add(out, i64(v * lanes))])
+            b.store(best[v], b.bitcast(place, vector.as_pointer())).align = itemsize
+        return context.get_dummy_value()
+
+    intp = types.intp
+    signature = types.void(panel, key, intp, intp, intp, bias, table, intp, vectors, unroll)
+    return signature, codegen
+
+
+@intrinsic
+def hits(typingctx, table, at, least, vectors):
+    """Bit set of the lanes with ``table[at + lane] >= least[lane]``."""
+    element = ir.FloatType() if table.dtype == types.float32 else ir.DoubleType()
+    itemsize = table.dtype.bitwidth // 8
+    lanes = VECTOR_BYTES // itemsize
+    vector = ir.VectorType(element, lanes)
+    i64 = ir.IntType(64)
+
+    def codegen(context, b, signature, args):
+        def load(position, offset):
+            data = context.make_array(signature.args[position])(context, b, args[position]).data
+            value = b.load(b.bitcast(b.gep(data, [offset]), vector.as_pointer()))
+            value.align = itemsize
+            return value
+
+        bits = i64(0)
+        for v in range(len(vectors)):
+            shift = i64(v * lanes)
+            reached = b.fcmp_ordered(">=", load(0, b.add(args[1], shift)), load(2, shift))
+            part = b.zext(b.bitcast(reached, ir.IntType(lanes)), i64)
+            bits = b.or_(bits, b.shl(part, shift))
+        return bits
+
+    return types.uint64(table, types.intp, least, vectors), codegen
+
+
+@intrinsic
+def prefetch(typingctx, key, row):
+    """Ask for the cache lines of ``key[row]`` ahead of their use."""
+
+    def codegen(context, b, signature, args):
+        i8, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [i8, i32, i32, i32])
+        touch = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+        array = context.make_array(signature.args[0])(context, b, args[0])
+        pitch = cgutils.unpack_tuple(b, array.strides)[0]
+        line = b.bitcast(array.data, i8)
+        start = b.mul(args[1], pitch)
+        with cgutils.for_range_slice(b, start, b.add(start, pitch), start.type(64)) as (offset, _):
+            b.call(touch, [b.gep(line, [offset]), i32(0), i32(2), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(key, types.intp), codegen
+
+
+@intrinsic
+def lowest_bit(typingctx, bits):
+    """The position of the lowest set bit."""
+
+    def codegen(context, b, signature, args):
+        return b.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen

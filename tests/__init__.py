@@ -1,0 +1,1 @@
+"""Tests: ``oracle.py`` holds the truth, ``cases.py`` the inputs, ``compare.py`` the judge."""
