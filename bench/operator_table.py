@@ -15,12 +15,12 @@ def markdown_table(measured: dict[str, Any]) -> str:
     fresh = []
     for benchmark in measured["benchmarks"]:
         parameters, stats = benchmark["params"], benchmark["stats"]
-        text = f"{1e3 * stats['median']:.3g}"
+        text = _milliseconds(stats["median"])
         if "engine" in parameters:
             at = (benchmark["group"], parameters["n"], parameters["d"])
             by_engine.setdefault(at, {})[parameters["engine"]] = text
         else:
-            quartiles = f"{1e3 * stats['q1']:.3g} to {1e3 * stats['q3']:.3g}"
+            quartiles = f"{_milliseconds(stats['q1'])} to {_milliseconds(stats['q3'])}"
             fresh.append([parameters["what"], text, quartiles])
     engines = list(dict.fromkeys(name for cell in by_engine.values() for name in cell))
     rows = [
@@ -32,3 +32,8 @@ def markdown_table(measured: dict[str, Any]) -> str:
         markdown(["fresh process", "milliseconds", "quartiles"], fresh),
     ]
     return "\n".join(table for table in tables if table)
+
+
+def _milliseconds(seconds: float) -> str:
+    value = 1e3 * seconds
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -16,7 +16,7 @@ from .timing import calls_per_timing, spread
 from .verdict import canonical, judge
 from .worker import Failed, Missing, Worker
 
-__all__ = ["FULL", "QUICK", "Effort", "Entrant", "Track", "busy_core"]
+__all__ = ["FULL", "QUICK", "Effort", "Entrant", "Track"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,17 @@ class Track:
             worker.close()
 
     def race(
-        self, case: Case, entrants: Sequence[Entrant], *, timed: bool = True
+        self, case: Case, entrants: Sequence[Entrant], *, timed: bool = True, loaded: bool = False
     ) -> list[dict[str, Any]]:
-        """One record for each contestant that runs the case's dtype and form."""
+        """One record for each contestant that runs the case's dtype and form.
+
+        ``loaded``: time once more, with one core kept busy by another process.
+        """
         truth = canonical(case, self._effort.oracle)
         records: list[dict[str, Any]] = []
         ready: list[_Ready] = []
+        for entrant in entrants:
+            self._start(entrant)
         for entrant in entrants:
             worker = self._worker(entrant)
             if worker is None or not _takes(worker, case):
@@ -79,49 +84,61 @@ class Track:
                 prepared = worker.prepare(case, self._effort.call_seconds if timed else math.inf)
                 verdict = judge(prepared.answer, truth)
                 record |= {"setting": prepared.setting, "rows": prepared.rows, **asdict(verdict)}
-                record["seconds"] = []
                 ready.append((entrant, calls_per_timing(prepared.seconds), record))
-        for turn in range(self._effort.rounds if timed else 0):
-            for entrant, calls, record in _turned(ready, turn):
-                if "error" not in record:
-                    with self._noting_failure(entrant, record):
-                        record["seconds"].append(self._workers[entrant].time(calls))
+        if timed:
+            self._run(ready, "seconds")
+        if loaded:
+            with _busy_core():
+                self._run(ready, "loaded_seconds")
         for record in records:
             _say(record)
         return records
+
+    def _run(self, ready: list[_Ready], field: str) -> None:
+        """Time everyone in turns, another one first in each round."""
+        for turn in range(self._effort.rounds):
+            at = turn % len(ready) if ready else 0
+            for entrant, calls, record in ready[at:] + ready[:at]:
+                if "error" not in record:
+                    with self._noting_failure(entrant, record):
+                        seconds = self._workers[entrant].time(calls)
+                        record.setdefault(field, []).append(seconds)
 
     def memory(self, case: Case, entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
         """Peak memory of one call, each in a fresh process."""
         records = []
         for entrant in entrants:
+            if entrant.name in self.missing:
+                continue
+            worker = Worker(entrant.name, entrant.threads)
+            record = {"case": asdict(case), **asdict(entrant)}
             try:
-                worker = Worker(entrant.name, entrant.threads)
+                if _takes(worker, case):
+                    records.append(record)
+                    record["bytes"] = worker.memory(case)
             except Missing as error:
                 self.missing[entrant.name] = str(error)
-                continue
-            record = {"case": asdict(case), **asdict(entrant)}
-            if _takes(worker, case):
-                try:
-                    record["bytes"] = worker.memory(case)
-                except Failed as error:
-                    record["error"] = str(error)
-                records.append(record)
+            except Failed as error:
+                record["error"] = str(error)
             worker.close()
         return records
 
+    def _start(self, entrant: Entrant) -> None:
+        if entrant.name not in self.missing and entrant not in self._workers:
+            self._workers[entrant] = Worker(entrant.name, entrant.threads)
+
     def _worker(self, entrant: Entrant) -> Worker | None:
-        if entrant.name in self.missing:
-            return None
-        if entrant not in self._workers:
+        """The contestant's process once it is set up, or None where it is missing."""
+        worker = self._workers.get(entrant)
+        if worker is not None:
             try:
-                self._workers[entrant] = Worker(entrant.name, entrant.threads)
+                self.descriptions.setdefault(entrant.name, asdict(worker.description))
             except Missing as error:
                 self.missing[entrant.name] = str(error)
+                del self._workers[entrant]
                 print(f"{entrant.name}: missing: {error}", file=sys.stderr)
                 return None
-            description = self._workers[entrant].description
-            self.descriptions[entrant.name] = asdict(description)
-        return self._workers[entrant]
+        return worker
 
     @contextlib.contextmanager
     def _noting_failure(self, entrant: Entrant, record: dict[str, Any]) -> Iterator[None]:
@@ -138,12 +155,6 @@ def _takes(worker: Worker, case: Case) -> bool:
     return case.dtype in description.dtypes and case.form in description.forms
 
 
-def _turned(ready: list[_Ready], turn: int) -> list[_Ready]:
-    """The same contestants, another one first in each round."""
-    at = turn % len(ready) if ready else 0
-    return ready[at:] + ready[:at]
-
-
 def _say(record: dict[str, Any]) -> None:
     """One line on standard error: a long run shows that it lives."""
     case = record["case"]
@@ -151,7 +162,7 @@ def _say(record: dict[str, Any]) -> None:
     text = f"{label} {case['dtype']} {record['name']}@{record['threads']}"
     if "error" in record:
         text += f": {record['error']}"
-    elif record["seconds"]:
+    elif "seconds" in record:
         text += f": {spread(record['seconds']).median:.3g} s for {record['rows']} rows"
     if record.get("wrong"):
         text += f", {record['wrong']:.2%} of {record['checked']} rows differ"
@@ -159,7 +170,7 @@ def _say(record: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def busy_core() -> Iterator[None]:
+def _busy_core() -> Iterator[None]:
     """Keep one core busy with another process, pinned to it where the system can."""
     context = multiprocessing.get_context("spawn")
     started = context.Event()

@@ -12,7 +12,7 @@ from fasthardmax.engines import direct
 
 from . import cases
 from .cases import Case
-from .race import Entrant, Track, busy_core
+from .race import Entrant, Track
 
 __all__ = ["SECTIONS", "Field"]
 
@@ -67,11 +67,7 @@ def _threads(field: Field) -> Iterator[Record]:
 
 def _loaded(field: Field) -> Iterator[Record]:
     for case in cases.one_core(field.quick):
-        for record in field.track.race(case, field.everyone):
-            yield record | {"loaded": False}
-        with busy_core():
-            for record in field.track.race(case, field.everyone):
-                yield record | {"loaded": True}
+        yield from field.track.race(case, field.everyone, loaded=True)
 
 
 def _rescoring(field: Field) -> Iterator[Record]:

@@ -263,20 +263,13 @@ def threads(results: Results) -> str:
 
 def loaded(results: Results) -> str:
     """Time with one core kept busy by another process, over the time without."""
-    records = timed(results, "loaded")
+    records = [record for record in timed(results, "loaded") if "loaded_seconds" in record]
     names = _names(records)
     rows = []
     for cell in _cells(records):
-        case = cell[0]["case"]
-        row = [_cloud(case)]
-        for name in names:
-            medians = {
-                record["loaded"]: spread(_full_seconds(record)).median
-                for record in cell
-                if record["name"] == name
-            }
-            row.append(f"{medians[True] / medians[False]:.2f}" if len(medians) == 2 else "–")
-        rows.append(row)
+        slower = {r["name"]: ratio(r["loaded_seconds"], r["seconds"]).median for r in cell}
+        row = [f"{slower[name]:.2f}" if name in slower else "–" for name in names]
+        rows.append([_cloud(cell[0]["case"]), *row])
     return markdown(["time with a core busy / without", *names], rows)
 
 
@@ -312,8 +305,6 @@ def details(results: Results) -> str:
         for record in results["sections"].get(section, []):
             case = record["case"]
             label = f"{section}: {case['kind']}, {_cloud(case)}"
-            if record.get("loaded"):
-                label += ", a core busy"
             if "error" in record:
                 rows.append([label, record["name"], record["error"], "", "", "", ""])
                 continue

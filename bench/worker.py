@@ -7,6 +7,7 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -61,18 +62,22 @@ class Worker:
     """The parent's end: every method runs in the child and waits for it."""
 
     def __init__(self, name: str, threads: int) -> None:
-        """Start the process. Raises ``Missing``."""
+        """Start the process, and do not wait for it."""
         context = multiprocessing.get_context("spawn")
         self._pipe, end = context.Pipe()
         self._process = context.Process(target=_serve, args=(end, name, threads), daemon=True)
         self._process.start()
         end.close()
-        self.description: Description
+
+    @cached_property
+    def description(self) -> Description:
+        """What it is, once it is set up. Raises ``Missing``."""
         try:
-            self.description = self._answer()
+            description: Description = self._answer()
         except Failed as error:
             self.close()
             raise Missing(str(error)) from None
+        return description
 
     def prepare(self, case: Case, call_seconds: float) -> Prepared:
         """Choose the fastest setting, and as many rows as a call of ``call_seconds`` takes."""

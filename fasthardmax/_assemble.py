@@ -150,7 +150,7 @@ def _flatten(
         if twin is not None:
             flat[name], peaks[name] = flat[twin], peaks[twin]
             continue
-        contiguous = np.ascontiguousarray(array, dtype=dtype)
+        contiguous = np.require(array, dtype, "CA")  # contiguous and aligned
         flat[name] = contiguous.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
         peaks[name], finite = feature_peaks(flat[name], threads)
         if not finite:
@@ -188,7 +188,7 @@ def _flatten_mask(
         )
     mask = mask.reshape((1,) * (2 - mask.ndim) + mask.shape)
     if mask.dtype != bool:
-        mask = mask.astype(dtype, copy=False)
+        mask = np.require(mask, dtype, "A")  # aligned
     index = np.arange(math.prod(mask.shape[:-2]), dtype=np.int64).reshape(mask.shape[:-2])
     mask_of = np.broadcast_to(index, lead).reshape(-1)
     flat = mask.reshape(index.size, *mask.shape[-2:])

@@ -280,6 +280,7 @@ MASKS: dict[str, Callable[[tuple[int, ...], DType], Array]] = {
     "finfo.min": partial(_float_mask, lambda t: float(np.finfo(t).min)),
     "all -inf": lambda shape, t: np.full(shape, -np.inf, t),
     "all finfo.min": lambda shape, t: np.full(shape, np.finfo(t).min, t),
+    "unaligned": lambda shape, t: _unaligned(seeded(f"float {shape}").random(shape).astype(t)),
     "of another layout": lambda shape, t: np.asfortranarray(_some(shape, t))[..., ::-1],
 }
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,29 +98,6 @@ def test_key_blocks_do_not_show(
     for attribute, value in BLOCKS[blocks].items():
         monkeypatch.setattr(ENGINES[engine].load(), attribute, value)
     check(name, dtype, engine, 1)
-
-
-_NARROW = """
-from tests.cases import CASES
-from tests.clouds import DTYPES
-from tests.test_engines import check
-
-names = [name for name in CASES if name.startswith({prefixes!r})]
-assert len(names) > 4
-for name in names:
-    check(name, DTYPES[0], {engine!r}, 1)
-"""
-
-
-def test_direct_on_a_machine_without_wide_vectors_or_fused_arithmetic() -> None:
-    """Numba's generic CPU: the plain instruction set of this architecture."""
-    prefixes = ("border: circle, L=S=51", "border: ties", "near ties d=8")
-    subprocess.run(
-        [sys.executable, "-c", _NARROW.format(prefixes=prefixes, engine="direct")],
-        env={**os.environ, "NUMBA_CPU_NAME": "generic"},
-        cwd=Path(__file__).parents[1],
-        check=True,
-    )
 
 
 @pytest.mark.parametrize("engine", ["auto", *ENGINES])

@@ -6,6 +6,7 @@ import multiprocessing
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -75,20 +76,25 @@ def test_ranges_may_nest() -> None:
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
 def test_the_first_failure_ends_the_work(kind: type[BaseException], num_threads: int) -> None:
     started = []
+    both = threading.Barrier(min(2, num_threads))
 
     def work(start: int, stop: int) -> None:
         started.append(start)
+        if start < both.parties:
+            both.wait(timeout=60)
         if start == 3:
             raise kind("range 3")
+        if start > 3:
+            time.sleep(0.001)  # lets the thread that fails say so
 
     with pytest.raises(kind, match=r"^range 3$"):
-        for_each_range(work, 100_000, 1, num_threads)
+        for_each_range(work, 1000, 1, num_threads)
     at_the_end = len(started)
-    assert len(set(started)) == at_the_end < 100_000
+    assert len(set(started)) == at_the_end < 1000
     if num_threads == 1:
         assert started == [0, 1, 2, 3]
-    for_each_range(work, 3, 1, num_threads)  # and the next call is none the wiser
-    assert len(started) == at_the_end + 3
+    for_each_range(lambda start, _: started.append(start), 3, 1, num_threads)
+    assert len(started) == at_the_end + 3, "the next call is none the wiser"
 
 
 @pytest.mark.parametrize("num_threads", [2, 5])

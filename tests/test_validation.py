@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 
 from fasthardmax import _validate, engines, hardmax_attention, hardmax_winners, simulate
-from fasthardmax.engines import ENGINES
+from fasthardmax._problem import Problem
+from fasthardmax.engines import ENGINES, reference
+
+from .cases import CASES, LAYOUTS
+from .clouds import DTYPES
 
 NAN, INF = np.nan, np.inf
 F4_MIN = np.finfo(np.float32).min
@@ -338,6 +342,30 @@ def test_simulate_accepts(accepted: dict[str, Any]) -> None:
     run = simulate(**{**arguments, **accepted}, engine="reference")
     assert run.n_layers == 2
     assert run.points.shape == np.shape({**arguments, **accepted}["points"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_kernels_get_contiguous_aligned_native_arrays(
+    layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def look(name: str, problem: Problem) -> ModuleType:
+        seen.append(problem)
+        return reference
+
+    monkeypatch.setattr(engines, "resolve", look)
+    arguments = CASES[f"layout: {layout}"](DTYPES[1])
+    mask = LAYOUTS[layout](np.zeros((40, 40)))
+    hardmax_attention(**arguments, attn_mask=mask)
+    simulate(arguments["query"], alpha=1, n_layers=0, A=np.asfortranarray(np.eye(3)))
+    for problem in seen:
+        for array in (problem.query, problem.key, problem.value):
+            assert array.dtype == np.float64
+            assert array.flags.c_contiguous
+            assert array.flags.aligned
+    assert seen[0].mask.dtype == np.float64
+    assert seen[0].mask.flags.aligned
 
 
 def test_default_threads_are_the_cores_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

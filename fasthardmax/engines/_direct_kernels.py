@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ._vectors import hits, lowest_bit, prefetch, screen_block
+from ._vectors import VECTOR_BYTES, hits, lowest_bit, prefetch, screen_block
 
 # What a problem's mask is, and what its ties give.
 NO_MASK, ALLOWED, ADDED = 0, 1, 2
@@ -20,17 +20,18 @@ _compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_compiled
-def _score_keys(query, keys, rule, added, scores, unroll):
+def _score_keys(query, keys, rule, added, scores):
     """Canonical scores of one query (d,) against ``keys`` (n, d), the float mask added last."""
     n, d = keys.shape
-    if len(unroll) == 2:
+    if d == 2:
         for j in range(n):
             scores[j] = query[0] * keys[j, 0] + query[1] * keys[j, 1]
-    elif len(unroll) == 3:
+    elif d == 3:
         for j in range(n):
             scores[j] = (query[0] * keys[j, 0] + query[1] * keys[j, 1]) + query[2] * keys[j, 2]
     elif d == 0:
-        scores[:n] = 0
+        for j in range(n):
+            scores[j] = 0
     else:
         # Four keys side by side: each sum is a chain of dependent additions.
         whole = n - n % 4
@@ -66,11 +67,11 @@ def _forbidden(i, j, causal, rule, allowed, added):
 
 @_compiled
 def _score_block(
-    query, key, i, start, stop, causal, rule, allowed, added, scores, unroll
+    query, key, i, start, stop, causal, rule, allowed, added, scores
 ):  # fmt: skip
     """Canonical scores of query i against keys start..stop-1, NaN where forbidden."""
     plus = added[i, start:stop] if rule == ADDED else added[0, :0]
-    _score_keys(query[i], key[start:stop], rule, plus, scores, unroll)
+    _score_keys(query[i], key[start:stop], rule, plus, scores)
     if causal or rule != NO_MASK:
         for j in range(start, stop):
             if _forbidden(i, j, causal, rule, allowed, added):
@@ -92,8 +93,8 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, bias):
     width = bias.shape[1]
     never = bias.dtype.type(-np.inf)
     # Looked up, not branched on: masks are as unpredictable as they like.
-    verdict = np.zeros(2, bias.dtype)
-    verdict[0] = never
+    verdict = np.empty(2, bias.dtype)
+    verdict[0], verdict[1] = never, 0
     some = 0
     for lane in range(width):
         i = i0 + min(lane, lanes - 1)
@@ -133,19 +134,23 @@ def screen(
         elif _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, bias):
             screen_block(panel, key, start, stop, d, bias, flat, at, vectors, unroll)
         else:
-            table[blk] = -np.inf
+            for lane in range(width):
+                table[blk, lane] = -np.inf
 
 
 @_compiled
 def _thresholds(panel, lanes, rule, slack, key_peak, table, n_blocks, least):
     """The approximate score that each lane's winners must reach; inf where nothing is allowed."""
     width = table.shape[1]
-    top = np.full(width, -np.inf, table.dtype)
+    top = np.empty(width, table.dtype)
+    reach = np.empty(width, table.dtype)
+    for lane in range(width):
+        top[lane] = -np.inf
+        reach[lane] = 0
     for blk in range(n_blocks):
         for lane in range(width):
             if table[blk, lane] > top[lane]:
                 top[lane] = table[blk, lane]
-    reach = np.zeros(width, table.dtype)
     for f in range(len(key_peak)):
         for lane in range(width):
             reach[lane] += abs(panel[f * width + lane]) * key_peak[f]
@@ -161,29 +166,35 @@ def _thresholds(panel, lanes, rule, slack, key_peak, table, n_blocks, least):
 @_compiled
 def decide(
     query, key, value, i0, lanes, causal, rule, allowed, added, slack, key_peak,
-    block, n_visible, panel, table, scores, ties, mean, first, count, vectors, unroll,
+    block, n_visible, panel, table, scores, ties, mean, first, count,
 ):  # fmt: skip
     """Turn a panel's table into winners and means; returns how many blocks were rescored."""
     width, n_values = table.shape[1], value.shape[1]
     number = query.dtype.type
+    lanes_per_vector = VECTOR_BYTES // table.itemsize
     n_blocks = -(-n_visible // block)
     flat = table.reshape(-1)
     least = np.empty(width, query.dtype)
     _thresholds(panel, lanes, rule, slack, key_peak, table, n_blocks, least)
-    best = np.full(width, -np.inf, query.dtype)
-    last = np.full(width, -1, np.int64)
-    first[i0 : i0 + lanes] = -1
-    count[i0 : i0 + lanes] = 0
+    best = np.empty(width, query.dtype)
+    last = np.empty(width, np.int64)
+    for lane in range(lanes):
+        best[lane] = -np.inf
+        last[lane] = -1
+        first[i0 + lane] = -1
+        count[i0 + lane] = 0
     rescored = 0
     for blk in range(n_blocks):
-        waiting = hits(flat, blk * width, least, vectors)
+        waiting = np.uint64(0)
+        for lane in range(0, width, lanes_per_vector):
+            waiting |= hits(flat, blk * width, least, lane)
         while waiting:
             lane = lowest_bit(waiting)
             waiting &= waiting - np.uint64(1)
             rescored += 1
             i = i0 + lane
             start, stop = blk * block, min((blk + 1) * block, n_visible)
-            _score_block(query, key, i, start, stop, causal, rule, allowed, added, scores, unroll)
+            _score_block(query, key, i, start, stop, causal, rule, allowed, added, scores)
             top = best[lane]
             for j in range(stop - start):
                 if scores[j] > top:
@@ -201,16 +212,19 @@ def decide(
     for lane in range(lanes if n_values else 0):
         i = i0 + lane
         if count[i] == 0:
-            mean[i] = 0
+            for c in range(n_values):
+                mean[i, c] = 0
             continue
-        mean[i] = value[last[lane] if ties == LAST else first[i]]
+        source = last[lane] if ties == LAST else first[i]
+        for c in range(n_values):
+            mean[i, c] = value[source, c]
         if ties != MEAN or count[i] < 2:
             continue
         for blk in range(first[i] // block, last[lane] // block + 1):
             if table[blk, lane] < least[lane]:
                 continue
             start, stop = blk * block, min((blk + 1) * block, n_visible)
-            _score_block(query, key, i, start, stop, causal, rule, allowed, added, scores, unroll)
+            _score_block(query, key, i, start, stop, causal, rule, allowed, added, scores)
             for j in range(max(start, first[i] + 1), stop):
                 if scores[j - start] == best[lane]:
                     for c in range(n_values):
@@ -261,7 +275,7 @@ def attend(
             rescored += decide(
                 q, k, v, i0 + p * width, min(width, rows - p * width), causal, rule, yes, plus,
                 slack, key_peak[key_of[b]], block, n_visible, panels[p], tables[p], scores,
-                ties, mean[b], first[b], count[b], vectors, unroll,
+                ties, mean[b], first[b], count[b],
             )  # fmt: skip
         row += rows
     return rescored
@@ -290,7 +304,7 @@ def screen_shared(
 def decide_shared(
     query, key, value, query_of, key_of, value_of, mask_of, causal, rule, allowed, added,
     slack, key_peak, b, i0, block, n_visible, panel, table, scores,
-    ties, mean, first, count, vectors, unroll,
+    ties, mean, first, count,
 ):  # fmt: skip
     """Decide the panel that :func:`screen_shared` screened."""
     return decide(
@@ -298,7 +312,7 @@ def decide_shared(
         i0, min(table.shape[1], query.shape[1] - i0),
         causal, rule, allowed[0, mask_of[b]], added[0, mask_of[b]],
         slack, key_peak[key_of[b]], block, n_visible, panel, table, scores,
-        ties, mean[b], first[b], count[b], vectors, unroll,
+        ties, mean[b], first[b], count[b],
     )  # fmt: skip
 
 
@@ -318,7 +332,7 @@ def list_ties(
         best = q.dtype.type(0)
         while at < indptr[row + 1]:
             end = min(begin + block, len(k))
-            _score_block(q, k, i, begin, end, causal, rule, yes, plus, scores, ())
+            _score_block(q, k, i, begin, end, causal, rule, yes, plus, scores)
             if begin == first[b, i]:
                 best = scores[0]
             for j in range(end - begin):

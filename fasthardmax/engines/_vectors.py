@@ -197,13 +197,12 @@ def screen_block(typingctx, panel, key, start, stop, d, bias, table, at, vectors
 
 
 @intrinsic
-def hits(typingctx, table, at, least, vectors):
-    """Bit set of the lanes with ``table[at + lane] >= least[lane]``."""
+def hits(typingctx, table, at, least, lane):
+    """Bit set of the lanes of one vector with ``table[at + lane] >= least[lane]``, from ``lane``."""
     element = ir.FloatType() if table.dtype == types.float32 else ir.DoubleType()
     itemsize = table.dtype.bitwidth // 8
     lanes = VECTOR_BYTES // itemsize
     vector = ir.VectorType(element, lanes)
-    i64 = ir.IntType(64)
 
     def codegen(context, b, signature, args):
         def load(position, offset):
@@ -212,15 +211,11 @@ def hits(typingctx, table, at, least, vectors):
             value.align = itemsize
             return value
 
-        bits = i64(0)
-        for v in range(len(vectors)):
-            shift = i64(v * lanes)
-            reached = b.fcmp_ordered(">=", load(0, b.add(args[1], shift)), load(2, shift))
-            part = b.zext(b.bitcast(reached, ir.IntType(lanes)), i64)
-            bits = b.or_(bits, b.shl(part, shift))
-        return bits
+        reached = b.fcmp_ordered(">=", load(0, b.add(args[1], args[3])), load(2, args[3]))
+        bits = b.zext(b.bitcast(reached, ir.IntType(lanes)), ir.IntType(64))
+        return b.shl(bits, args[3])
 
-    return types.uint64(table, types.intp, least, vectors), codegen
+    return types.uint64(table, types.intp, least, types.intp), codegen
 
 
 @intrinsic

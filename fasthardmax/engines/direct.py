@@ -166,7 +166,7 @@ def _share_keys(problem: Problem, plan: _Plan, answer: Answer) -> int:
             rescored += kernels.decide_shared(
                 *inputs, *masks, slack, key_peak, b, i0, plan.block, n_visible,
                 panel, table, np.empty(plan.block, dtype), _TIES[problem.ties],
-                answer.mean, answer.first, answer.count, plan.vectors, plan.unroll,
+                answer.mean, answer.first, answer.count,
             )  # fmt: skip
     return rescored
 

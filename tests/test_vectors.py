@@ -1,0 +1,99 @@
+"""The vector kernels on another kind of processor, and what the screening must never miss."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fasthardmax as fh
+from fasthardmax._assemble import attention_problem
+from fasthardmax.engines import direct
+
+from .compare import assert_same_bits
+
+SHAPES = [(33, 64, 3), (20, 45, 7)]
+
+# Runs in a process whose Numba compiles for a plain processor without AVX or FMA.
+PLAIN = """
+import numpy as np
+import fasthardmax as fh
+from fasthardmax.engines import _vectors
+
+assert _vectors.VECTOR_BYTES == 16, _vectors.VECTOR_BYTES
+for dtype in (np.float32, np.float64):
+    for m, n, d in {shapes}:
+        rng = np.random.default_rng(d)
+        q, k = rng.integers(-2, 3, (m, d)).astype(dtype), rng.integers(-2, 3, (n, d)).astype(dtype)
+        q[::2] += rng.standard_normal(q[::2].shape).astype(dtype)
+        for causal in (False, True):
+            expected, found = (
+                fh.hardmax_attention(q, k, k, is_causal=causal, engine=engine)
+                for engine in ("reference", "direct")
+            )
+            assert expected.tobytes() == found.tobytes(), (dtype, m, n, d, causal)
+print("equal")
+"""
+
+
+def test_a_processor_without_wide_vectors_gives_the_same_bits():
+    environment = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    run = subprocess.run(
+        [sys.executable, "-c", PLAIN.format(shapes=SHAPES)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "equal\n"
+
+
+def near_ties(dtype):
+    """Keys whose canonical scores differ by rounding alone: fusing a product reorders them."""
+    rng = np.random.default_rng(7)
+    query = rng.standard_normal((64, 24)).astype(dtype)
+    key = rng.standard_normal((1, 24)).astype(dtype) * np.ones((400, 1), dtype)
+    aside = rng.choice([-1, 1], key[:, ::3].shape).astype(dtype) * dtype(np.inf)
+    key[:, ::3] = np.nextafter(key[:, ::3], aside)
+    return query, key
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_near_ties_are_decided_canonically(dtype):
+    query, key = near_ties(dtype)
+    expected = fh.hardmax_winners(query, key, return_all=True, engine="reference")
+    found = fh.hardmax_winners(query, key, return_all=True, engine="direct")
+    assert_same_bits(found.indptr, expected.indptr)
+    assert_same_bits(found.indices, expected.indices)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_screening_alone_would_get_near_ties_wrong(dtype, monkeypatch):
+    """The slack is needed: without it, the same comparison fails."""
+    query, key = near_ties(dtype)
+    expected = fh.hardmax_winners(query, key, engine="reference")
+    monkeypatch.setattr(direct, "screening_slack", lambda d, dtype: (0.0, 0.0))
+    monkeypatch.setattr(direct, "block_size", lambda n_keys, d: 4)
+    found = fh.hardmax_winners(query, key, engine="direct")
+    assert not np.array_equal(found.first, expected.first)
+
+
+def problem_of(query, key, **options):
+    settings = {"attn_mask": None, "is_causal": False, "ties": "mean", "enable_gqa": False}
+    return attention_problem(query, key, key, **settings | options, num_threads=2)[0]
+
+
+def test_generic_data_rescore_one_block_for_each_query():
+    points = np.random.default_rng(0).standard_normal((500, 8))
+    answer, rescored = direct.run_counting(problem_of(points, points))
+    assert (answer.count == 1).all()
+    assert 1 <= rescored < 1.01
+
+
+def test_equal_keys_rescore_every_block():
+    points = np.ones((100, 4))
+    answer, rescored = direct.run_counting(problem_of(points, points))
+    assert (answer.count == 100).all()
+    assert rescored == -(-100 // direct.block_size(100, 4))
