@@ -28,7 +28,6 @@ except ImportError as error:
 
 def main() -> int:
     options = _options()
-    options.out.mkdir(parents=True, exist_ok=True)
     cores = check_threads(None)
     results: dict[str, Any] = {
         "quick": options.quick,
@@ -95,7 +94,12 @@ def _options() -> argparse.Namespace:
         metavar="A,B",
         help=f"any of {', '.join(SECTIONS)}; all by default",
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"argument --out: cannot make '{options.out}': {error.strerror}")
+    return options
 
 
 def _list_of(choices: list[str]) -> Any:

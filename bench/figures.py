@@ -32,7 +32,7 @@ _NAMES = {
     "faiss-ip": "FAISS inner product", "faiss-l2": "FAISS L2", "keops": "KeOps", "jax": "JAX",
     "loop": "Python loop",
 }  # fmt: skip
-_PAPER = {
+_PAPER: Any = {
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -79,11 +79,12 @@ def growth(results: dict[str, Any], path: Path) -> bool:
     case = timed(results, "growth")[0]["case"]
     with plt.rc_context(_PAPER):
         figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
-        for name, by_n in series.items():
-            sizes, seconds = zip(*sorted(by_n.items()), strict=True)
+        # The legend lists the curves as they end, the slowest at the top.
+        for name in sorted(series, key=lambda name: -_last(series[name])):
+            sizes, seconds = zip(*sorted(series[name].items()), strict=True)
             colour, marker = _style(name)
             exponent = growth_exponent(sizes, seconds)
-            label = f"{_NAMES.get(name, name)}, n$^{{{exponent:.2f}}}$"
+            label = f"{_NAMES.get(name, name)}, $n^{{{exponent:.2f}}}$"
             axes.plot(sizes, seconds, color=colour, marker=marker, label=label, zorder=_order(name))
         axes.set(
             title=f"all n points attend to themselves, d = {case['d']}, {case['dtype']}",
@@ -110,6 +111,10 @@ def _curve(axes: Axes, name: str, dims: list[int], rates: list[Any]) -> None:
         dims, medians, yerr=bars, color=colour, marker=marker, elinewidth=0.8,
         linewidth=1.8 if name in OWN else 1.1, label=_NAMES.get(name, name), zorder=_order(name),
     )  # fmt: skip
+
+
+def _last(seconds: dict[int, float]) -> float:
+    return seconds[max(seconds)]
 
 
 def _style(name: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import multiprocessing
 import os
 import sys
@@ -19,16 +18,23 @@ from .worker import Failed, Missing, Worker
 __all__ = ["FULL", "QUICK", "Effort", "Entrant", "Track"]
 
 
+_SECONDS_PER_FEATURE = 5e-8  # some fifty times what one look at each feature of each key takes
+
+
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How much time a race may take."""
 
     rounds: int  # timings of each contestant, in turns
-    call_seconds: float  # of one timed call at most, roughly: larger cases are timed on fewer rows
+    call_seconds: float  # of one timed call: larger cases are timed on fewer rows
     oracle: float  # multiply-adds of the reference for the rows that are checked
 
+    def seconds(self, case: Case) -> float:
+        """Seconds of one call, long beside what is paid once a call for every key."""
+        return max(self.call_seconds, _SECONDS_PER_FEATURE * case.n_keys * case.d)
 
-FULL = Effort(rounds=5, call_seconds=0.6, oracle=4e8)
+
+FULL = Effort(rounds=5, call_seconds=0.45, oracle=4e8)
 QUICK = Effort(rounds=3, call_seconds=0.15, oracle=5e7)
 
 
@@ -63,7 +69,7 @@ class Track:
             worker.close()
 
     def race(
-        self, case: Case, entrants: Sequence[Entrant], *, timed: bool = True, loaded: bool = False
+        self, case: Case, entrants: Sequence[Entrant], *, loaded: bool = False
     ) -> list[dict[str, Any]]:
         """One record for each contestant that runs the case's dtype and form.
 
@@ -72,25 +78,31 @@ class Track:
         truth = canonical(case, self._effort.oracle)
         records: list[dict[str, Any]] = []
         ready: list[_Ready] = []
-        for entrant in entrants:
-            self._start(entrant)
-        for entrant in entrants:
-            worker = self._worker(entrant)
-            if worker is None or not _takes(worker, case):
-                continue
+        for entrant, worker in self._takers(case, entrants):
             record: dict[str, Any] = {"case": asdict(case), **asdict(entrant)}
             records.append(record)
             with self._noting_failure(entrant, record):
-                prepared = worker.prepare(case, self._effort.call_seconds if timed else math.inf)
+                prepared = worker.prepare(case, self._effort.seconds(case))
                 verdict = judge(prepared.answer, truth)
                 record |= {"setting": prepared.setting, "rows": prepared.rows, **asdict(verdict)}
                 ready.append((entrant, calls_per_timing(prepared.seconds), record))
-        if timed:
-            self._run(ready, "seconds")
+        self._run(ready, "seconds")
         if loaded:
             with _busy_core():
                 self._run(ready, "loaded_seconds")
         for record in records:
+            _say(record)
+        return records
+
+    def compare(self, case: Case, entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
+        """As :meth:`race`, with nothing timed."""
+        truth = canonical(case, self._effort.oracle)
+        records = []
+        for entrant, worker in self._takers(case, entrants):
+            record: dict[str, Any] = {"case": asdict(case), **asdict(entrant)}
+            records.append(record)
+            with self._noting_failure(entrant, record):
+                record |= asdict(judge(worker.answer(case), truth))
             _say(record)
         return records
 
@@ -123,22 +135,24 @@ class Track:
             worker.close()
         return records
 
-    def _start(self, entrant: Entrant) -> None:
-        if entrant.name not in self.missing and entrant not in self._workers:
-            self._workers[entrant] = Worker(entrant.name, entrant.threads)
-
-    def _worker(self, entrant: Entrant) -> Worker | None:
-        """The contestant's process once it is set up, or None where it is missing."""
-        worker = self._workers.get(entrant)
-        if worker is not None:
+    def _takers(self, case: Case, entrants: Sequence[Entrant]) -> Iterator[tuple[Entrant, Worker]]:
+        """Those whose tool is here and runs the case's dtype and form, set up together."""
+        for entrant in entrants:
+            if entrant.name not in self.missing and entrant not in self._workers:
+                self._workers[entrant] = Worker(entrant.name, entrant.threads)
+        for entrant in entrants:
+            worker = self._workers.get(entrant)
+            if worker is None:
+                continue
             try:
                 self.descriptions.setdefault(entrant.name, asdict(worker.description))
             except Missing as error:
                 self.missing[entrant.name] = str(error)
                 del self._workers[entrant]
                 print(f"{entrant.name}: missing: {error}", file=sys.stderr)
-                return None
-        return worker
+                continue
+            if _takes(worker, case):
+                yield entrant, worker
 
     @contextlib.contextmanager
     def _noting_failure(self, entrant: Entrant, record: dict[str, Any]) -> Iterator[None]:

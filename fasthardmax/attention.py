@@ -70,8 +70,9 @@ def hardmax_attention(
     enable_gqa : bool, default False
         ``key`` and ``value`` may have fewer heads, a divisor of H; each serves a run of them.
     engine : {"auto", "compiled", "direct", "reference"}, default "auto"
-        Which engine runs. All give the same bits. "auto" takes "compiled" below about 10^7
-        multiply-adds and "direct" above.
+        Which engine runs. All give the same bits. "auto" takes "compiled" below 2^24
+        multiply-adds, and above until the process has done 2^33 of them, which is what loading
+        "direct" costs; then "direct".
     num_threads : int, optional
         At most this many threads; all cores that the process may run on by default.
 

@@ -160,7 +160,8 @@ def simulate(
         matrix = np.ascontiguousarray(matrix, dtype=dtype)
     check_reach(clouds, matrix)
 
-    run = _Run(clouds, matrix, threads, engine, alpha, single=start.ndim == 2)
+    module = engines.resolve(engine, self_attention(clouds, clouds, threads), layers + 1)
+    run = _Run(clouds, matrix, threads, module, alpha, single=start.ndim == 2)
     try:
         with _progress_bar(layers, progress) as advance:
             run.advance(layers, keep, callback, advance)
@@ -178,7 +179,7 @@ class _Run:
         clouds: NDArray[Any],
         matrix: NDArray[Any] | None,
         threads: int,
-        engine: str,
+        engine: ModuleType,
         alpha: float,
         *,
         single: bool,
@@ -189,8 +190,7 @@ class _Run:
         self._alpha = alpha
         self._c = step_size(alpha, clouds.dtype)
         self._single = single
-        problem = self_attention(clouds, clouds, threads)
-        self._engine: ModuleType = engines.resolve(engine, problem)
+        self._engine = engine
         self._layer = 0
         self._leader_layer = np.full(clouds.shape[:2], -1, np.int64)
         self._labels = np.full(clouds.shape[:2], -1, np.int64)

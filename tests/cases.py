@@ -278,6 +278,9 @@ MASKS: dict[str, Callable[[tuple[int, ...], DType], Array]] = {
     "-inf": partial(_float_mask, lambda t: -np.inf),
     "-1e9": partial(_float_mask, lambda t: -1e9),
     "finfo.min": partial(_float_mask, lambda t: float(np.finfo(t).min)),
+    "finfo.min and -inf": lambda shape, t: np.where(
+        _some(shape, t), np.finfo(t).min, t.type(-np.inf)
+    ),
     "all -inf": lambda shape, t: np.full(shape, -np.inf, t),
     "all finfo.min": lambda shape, t: np.full(shape, np.finfo(t).min, t),
     "unaligned": lambda shape, t: _unaligned(seeded(f"float {shape}").random(shape).astype(t)),
@@ -289,6 +292,16 @@ def _masked(case: Case, mask: Callable[[DType], Array], **more: Any) -> Case:
     return lambda t: {**case(t), "attn_mask": mask(t), **more}
 
 
+def _halfway(dtype: DType) -> dict[str, Any]:
+    """Scores within an ulp or so of half an ulp of the mask, at every seventh key; others lose."""
+    key = np.zeros((301, 16), dtype)
+    key[::7] = ulp_neighbours(43, 16, dtype)
+    query = gaussian(20, 16, dtype)
+    query /= 16 * (query @ key[:1].T)
+    mask = np.full((20, 301), 0.125 / np.finfo(dtype).eps, dtype)
+    return {"query": query, "key": key, "value": _values(301, 3, dtype), "attn_mask": mask}
+
+
 def _masks() -> Iterator[tuple[str, Case]]:
     for n_queries, n_keys in ((5, 5), (20, 65), (33, 17)):
         plain = _batch((n_queries, 2), (n_keys, 2), (n_keys, 3))
@@ -298,6 +311,7 @@ def _masks() -> Iterator[tuple[str, Case]]:
     generic = _cross(partial(gaussian, 40, 5), partial(gaussian, 50, 5))
     for name in ("boolean", "float", "-inf"):
         yield f"mask: {name}, generic", _masked(generic, partial(MASKS[name], (40, 50)))
+    yield "mask: the sum's rounding decides", _halfway
     heads = _batch((3, 2, 6, 2), (3, 2, 9, 2), (3, 2, 9, 3))
     for name in ("boolean", "-inf"):
         for shape in ((3, 1, 1, 9), (3, 2, 6, 9), (2, 6, 9), (6, 9), (6, 1), (1, 9), (1, 1)):

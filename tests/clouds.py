@@ -151,6 +151,9 @@ CLOUDS: dict[str, Cloud] = {
     "products underflow": partial(
         _scaled, partial(gaussian, 40, 3), lambda info: float(info.smallest_subnormal) ** 0.5 * 4
     ),
+    "products of the least numbers": partial(
+        _scaled, partial(gaussian, 60, 5), lambda info: float(info.smallest_subnormal) ** 0.5 * 0.7
+    ),
     "subnormal": partial(
         _scaled, partial(lattice, 5, 2), lambda info: 700 * float(info.smallest_subnormal)
     ),

@@ -58,6 +58,7 @@ _QUARTER = "(a quarter of its largest number)"
 _LIMIT_4 = f"expected at most 8.51e+37 in float32 {_QUARTER}"
 _LIMIT_8 = f"expected at most 4.49e+307 in float64 {_QUARTER}"
 _NO_ROOM = "overflow float32; expected -inf, or smaller numbers"
+_LOWEST = "attn_mask: got magnitudes up to 3.4e+38, whose sums with scores up to"
 
 Table = list[tuple[dict[str, Any], str]]
 
@@ -114,11 +115,15 @@ ATTENTION: Table = [
     ),
     (
         _small(1e16, -1e16, attn_mask=f4([F4_MIN] * 4)),
-        f"attn_mask: got magnitudes up to 3.4e+38, whose sums with scores up to 1e+32 {_NO_ROOM}",
+        f"{_LOWEST} 1e+32 {_NO_ROOM}",
+    ),
+    (
+        _small(4.5e15, -4.5e15, attn_mask=f4([F4_MIN] * 4)),
+        f"{_LOWEST} 2.03e+31 {_NO_ROOM}",
     ),
     (
         _small(1e18, 1e18, attn_mask=f4([-INF, 3.4e38, 0, 0])),
-        f"attn_mask: got magnitudes up to 3.4e+38, whose sums with scores up to 1e+36 {_NO_ROOM}",
+        f"{_LOWEST} 1e+36 {_NO_ROOM}",
     ),
     # Masks
     (
@@ -195,21 +200,22 @@ def _is_exactly(error: Exception, message: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("scale", [1, -1])
-def test_sums_of_tied_values_that_overflow(engine: str, scale: int) -> None:
+@pytest.mark.parametrize("part", [1, -1, 0.2, -0.2])
+def test_sums_of_tied_values_that_overflow(engine: str, part: float) -> None:
     """Only the winners show whether a sum overflows, so this one is said after the engine ran."""
-    largest = np.finfo(np.float32).max
-    query, key = np.zeros((2, 1), np.float32), np.zeros((3, 1), np.float32)
-    value = np.array([[0], [scale * largest], [scale * largest]], np.float32)
+    large = np.float32(part) * np.finfo(np.float32).max
+    query, key = np.zeros((2, 1), np.float32), np.zeros((8, 1), np.float32)
+    value = np.full((8, 1), large)
+    value[0] = 0
     said = "value: got tied values whose sum overflows float32, expected smaller values"
     with pytest.raises(ValueError, match=f"^{said}$"):
         hardmax_attention(query, key, value, engine=engine)
-    for ties, expected in (("first", 0), ("last", scale * largest)):
+    for ties, expected in (("first", 0), ("last", large)):
         answer = hardmax_attention(query, key, value, ties=ties, engine=engine)
-        assert np.all(answer == np.float32(expected))
+        assert np.all(answer == expected)
     key[2] = 1
     apart = hardmax_attention(query + 1, key, value, engine=engine)
-    assert np.all(apart == np.float32(scale * largest))
+    assert np.all(apart == large)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

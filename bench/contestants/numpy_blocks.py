@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,8 @@ def load(threads: int) -> Contestant:
         version=np.__version__,
         ties="one: the first of equal rounded scores",
         winners={
-            f"{mebibytes} MiB blocks, {'BLAS' if in_blas else 'own'} threads": (
-                lambda query, key, m=mebibytes, b=in_blas: winners(query, key, m, b)
+            f"{mebibytes} MiB blocks, {'BLAS' if in_blas else 'own'} threads": partial(
+                winners, mebibytes=mebibytes, in_blas=in_blas
             )
             for mebibytes, in_blas in ((0.5, False), (2, False), (8, False), (8, True))
         },

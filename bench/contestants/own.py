@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 import fasthardmax
 from fasthardmax import engines
@@ -15,7 +16,7 @@ def load(engine: str, threads: int) -> Contestant:
         able, reason = engines.ENGINES[engine].can_run()
         if not able:
             raise ImportError(reason)
-    options = {"engine": engine, "num_threads": threads}
+    options: dict[str, Any] = {"engine": engine, "num_threads": threads}
     return Contestant(
         title=f"fasthardmax, {engine}",
         version=version("fasthardmax"),

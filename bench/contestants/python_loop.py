@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def load(threads: int) -> Contestant:
         ties="all keys with equal rounded scores",
         note="includes the mean",
         winners={
-            f"BLAS on {count} threads": lambda query, key, c=count: winners(query, key, c)
+            f"BLAS on {count} threads": partial(winners, blas_threads=count)
             for count in sorted({1, threads})
         },
     )

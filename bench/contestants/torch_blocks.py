@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,8 @@ def load(threads: int) -> Contestant:
         version=torch.__version__,
         ties="one, unspecified",
         winners={
-            f"{mebibytes} MiB blocks, {'its' if inside else 'own'} threads": (
-                lambda query, key, m=mebibytes, i=inside: winners(query, key, m, i)
+            f"{mebibytes} MiB blocks, {'its' if inside else 'own'} threads": partial(
+                winners, mebibytes=mebibytes, inside=inside
             )
             for mebibytes, inside in ((2, False), (4, True), (16, True))
         },

@@ -3,9 +3,9 @@
     hardmax_attention, hardmax_winners, simulate
               |  one checked Problem
               v
-        choose(problem) ----- work below SMALL_WORK -----> compiled  (Cython, no warm-up)
-              |                                            reference (NumPy, on request only)
-              +-------------- everything larger ---------> direct    (Numba, all pairs, threads)
+        choose(problem) --- small, or Numba not yet ------> compiled  (Cython, no warm-up)
+              |             worth loading                   reference (NumPy, on request only)
+              +------------ everything else --------------> direct    (Numba, all pairs, threads)
 
 An engine is a module with two functions over a ``Problem``: ``run`` returns an ``Answer`` and
 ``list_winners`` fills in the tie sets. No engine imports another, none checks its input, and all
@@ -14,6 +14,7 @@ give the same bits, so the choice changes only the time.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module, util
@@ -21,10 +22,14 @@ from types import ModuleType
 
 from .._problem import Problem
 
-__all__ = ["ENGINES", "SMALL_WORK", "Engine", "choose", "engine_names", "resolve"]
+__all__ = ["ENGINES", "LOADING_WORK", "SMALL_WORK", "Engine", "choose", "engine_names", "resolve"]
 
-# Below this many multiply-adds a call takes milliseconds and importing Numba would take longer.
+# Below this many multiply-adds (a few milliseconds) the compiled engine is about as fast.
 SMALL_WORK = 1 << 24
+# Loading the direct engine costs a process about as long as these take the compiled one: once it
+# has spent as much, loading was due. So neither one call nor a thousand cost twice the least.
+LOADING_WORK = 1 << 33
+_spent = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +84,26 @@ def engine_names() -> tuple[str, ...]:
     return ("auto", *ENGINES)
 
 
-def choose(problem: Problem) -> Engine:
-    """The engine that ``engine="auto"`` runs: by the number of multiply-adds alone."""
+def choose(problem: Problem, calls: int = 1) -> Engine:
+    """The engine that ``engine="auto"`` runs for so many calls of this size.
+
+    It depends on the number of multiply-adds and on whether this process has the direct engine
+    loaded, or has by now done enough to load it. The answer depends on neither.
+    """
+    global _spent
     work = problem.n_pairs * (problem.n_features + 2)
-    return ENGINES["compiled" if work < SMALL_WORK else "direct"]
+    if work < SMALL_WORK:
+        return ENGINES["compiled"]
+    if f"{__name__}.direct" not in sys.modules:
+        _spent += work * calls
+        if _spent < LOADING_WORK:
+            return ENGINES["compiled"]
+    return ENGINES["direct"]
 
 
-def resolve(name: str, problem: Problem) -> ModuleType:
+def resolve(name: str, problem: Problem, calls: int = 1) -> ModuleType:
     """The module of engine ``name`` (or of the chosen one), or why it cannot run."""
-    engine = choose(problem) if name == "auto" else ENGINES[name]
+    engine = choose(problem, calls) if name == "auto" else ENGINES[name]
     able, reason = engine.can_run(problem)
     if not able:
         raise RuntimeError(f"engine: {engine.name!r} cannot run here: {reason}")

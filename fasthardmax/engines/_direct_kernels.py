@@ -16,10 +16,12 @@ from ._vectors import VECTOR_BYTES, hits, lowest_bit, prefetch, screen_block
 NO_MASK, ALLOWED, ADDED = 0, 1, 2
 MEAN, FIRST, LAST = 0, 1, 2
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy")
+# Kernels that Python calls, and parts of them, which need no wrappers and so compile faster.
+_compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
+_part = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-@_compiled
+@_part
 def _score_keys(query, keys, rule, added, scores):
     """Canonical scores of one query (d,) against ``keys`` (n, d), the float mask added last."""
     n, d = keys.shape
@@ -56,7 +58,7 @@ def _score_keys(query, keys, rule, added, scores):
             scores[j] += added[j]
 
 
-@_compiled
+@_part
 def _forbidden(i, j, causal, rule, allowed, added):
     if causal and j > i:
         return True
@@ -65,7 +67,7 @@ def _forbidden(i, j, causal, rule, allowed, added):
     return rule == ADDED and added[i, j] == -np.inf
 
 
-@_compiled
+@_part
 def _score_block(
     query, key, i, start, stop, causal, rule, allowed, added, scores
 ):  # fmt: skip
@@ -78,7 +80,7 @@ def _score_block(
                 scores[j - start] = np.nan
 
 
-@_compiled
+@_part
 def _pack(query, i0, lanes, width, panel):
     """Queries i0..i0+lanes-1, feature-major; spare lanes repeat the last query."""
     for lane in range(width):
@@ -87,7 +89,7 @@ def _pack(query, i0, lanes, width, panel):
             panel[f * width + lane] = row[f]
 
 
-@_compiled
+@_part
 def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, bias):
     """What the masks add to keys start..stop-1, -inf where forbidden; False if all are."""
     width = bias.shape[1]
@@ -120,26 +122,52 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, bias):
 
 @_compiled
 def screen(
-    key, i0, lanes, causal, rule, allowed, added,
-    block, first_block, last_block, n_visible, panel, bias, table, vectors, unroll,
+    query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
+    start, stop, first_block, last_block, block, stride, packed, bias, tables, vectors, unroll,
 ):  # fmt: skip
-    """Fill rows first_block..last_block-1 of ``table`` (blocks, width) for one panel."""
-    width, d = table.shape[1], key.shape[1]
-    flat = table.reshape(-1)
-    for blk in range(first_block, last_block):
-        start, stop = blk * block, min((blk + 1) * block, n_visible)
-        at = blk * width
-        if rule == NO_MASK and not (causal and stop > i0 + 1):
-            screen_block(panel, key, start, stop, d, None, flat, at, vectors, unroll)
-        elif _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, bias):
-            screen_block(panel, key, start, stop, d, bias, flat, at, vectors, unroll)
-        else:
-            for lane in range(width):
-                table[blk, lane] = -np.inf
+    """Fill rows first_block..last_block-1 of the tables of panels start..stop-1.
+
+    Panels are numbered through the batches; ``tables`` (stop - start, blocks, width). Those in
+    ``packed`` (P, d * width) share each run of ``stride`` blocks of keys while it is in cache.
+    """
+    n_queries, n_keys, d = query.shape[1], key.shape[1], key.shape[2]
+    width = tables.shape[2]
+    per_batch = -(-n_queries // width)
+    flat = tables.reshape(-1)
+    panel = start
+    while panel < stop:
+        b, i0 = panel // per_batch, panel % per_batch * width
+        together = min(len(packed), stop - panel, per_batch - panel % per_batch)
+        q, k = query[query_of[b]], key[key_of[b]]
+        yes, plus = allowed[0, mask_of[b]], added[0, mask_of[b]]
+        n_visible = min(n_keys, n_queries, i0 + together * width) if causal else n_keys
+        end = min(last_block, -(-n_visible // block))
+        for p in range(together):
+            _pack(q, i0 + p * width, min(width, n_queries - i0 - p * width), width, packed[p])
+        for run in range(first_block, end, stride):
+            run_end = min(run + stride, end)
+            # The next run of keys comes into cache while this one is worked on.
+            ahead = min(stride * block, max(0, n_visible - run_end * block))
+            for p in range(together):
+                for j in range(ahead * p // together, ahead * (p + 1) // together):
+                    prefetch(k, run_end * block + j)
+                i = i0 + p * width
+                lanes = min(width, n_queries - i)
+                for blk in range(run, run_end):
+                    j0, j1 = blk * block, min((blk + 1) * block, n_visible)
+                    at = ((panel - start + p) * tables.shape[1] + blk) * width
+                    if rule == NO_MASK and not (causal and j1 > i + 1):
+                        screen_block(packed[p], k, j0, j1, d, None, flat, at, vectors, unroll)
+                    elif _fill_bias(j0, j1, i, lanes, causal, rule, yes, plus, bias):
+                        screen_block(packed[p], k, j0, j1, d, bias, flat, at, vectors, unroll)
+                    else:
+                        for lane in range(width):
+                            flat[at + lane] = -np.inf
+        panel += together
 
 
-@_compiled
-def _thresholds(panel, lanes, rule, slack, key_peak, table, n_blocks, least):
+@_part
+def _thresholds(query, i0, lanes, rule, slack, key_peak, table, n_blocks, least):
     """The approximate score that each lane's winners must reach; inf where nothing is allowed."""
     width = table.shape[1]
     top = np.empty(width, table.dtype)
@@ -147,37 +175,32 @@ def _thresholds(panel, lanes, rule, slack, key_peak, table, n_blocks, least):
     for lane in range(width):
         top[lane] = -np.inf
         reach[lane] = 0
+        least[lane] = np.inf
     for blk in range(n_blocks):
         for lane in range(width):
             if table[blk, lane] > top[lane]:
                 top[lane] = table[blk, lane]
     for f in range(len(key_peak)):
-        for lane in range(width):
-            reach[lane] += abs(panel[f * width + lane]) * key_peak[f]
-    for lane in range(width):
-        least[lane] = np.inf
-        if lane < lanes and top[lane] > -np.inf:
+        for lane in range(lanes):
+            reach[lane] += abs(query[i0 + lane, f]) * key_peak[f]
+    for lane in range(lanes):
+        if top[lane] > -np.inf:
             allowance = slack[0] * reach[lane] + slack[1]
             if rule == ADDED:
                 allowance += slack[2] * abs(top[lane])
             least[lane] = top[lane] - allowance
 
 
-@_compiled
-def decide(
-    query, key, value, i0, lanes, causal, rule, allowed, added, slack, key_peak,
-    block, n_visible, panel, table, scores, ties, mean, first, count,
+@_part
+def _decide_panel(
+    query, key, value, i0, lanes, causal, rule, allowed, added, least,
+    block, n_blocks, n_visible, table, best, last, scores, ties, mean, first, count,
 ):  # fmt: skip
-    """Turn a panel's table into winners and means; returns how many blocks were rescored."""
+    """Rescore what a panel's table leaves open; returns how many blocks that were."""
     width, n_values = table.shape[1], value.shape[1]
     number = query.dtype.type
     lanes_per_vector = VECTOR_BYTES // table.itemsize
-    n_blocks = -(-n_visible // block)
     flat = table.reshape(-1)
-    least = np.empty(width, query.dtype)
-    _thresholds(panel, lanes, rule, slack, key_peak, table, n_blocks, least)
-    best = np.empty(width, query.dtype)
-    last = np.empty(width, np.int64)
     for lane in range(lanes):
         best[lane] = -np.inf
         last[lane] = -1
@@ -236,84 +259,32 @@ def decide(
 
 
 @_compiled
-def attend(
+def decide(
     query, key, value, query_of, key_of, value_of, mask_of, causal, rule, allowed, added,
-    slack, key_peak, start, stop, block, stride, panels, bias, tables, scores,
-    ties, mean, first, count, vectors, unroll,
+    slack, key_peak, start, stop, block, tables, scores, ties, mean, first, count,
 ):  # fmt: skip
-    """Answer flat rows start..stop-1 of (B, L); returns how many blocks were rescored.
-
-    ``panels`` (P, d * width) and ``tables`` (P, blocks, width): P panels share each run of
-    ``stride`` blocks of keys while it is in cache.
-    """
+    """Turn the tables of panels start..stop-1 into winners and means; returns blocks rescored."""
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
+    per_batch = -(-n_queries // width)
+    least = np.empty(width, query.dtype)
+    best = np.empty(width, query.dtype)
+    last = np.empty(width, np.int64)
     rescored = 0
-    row = start
-    while row < stop:
-        b, i0 = row // n_queries, row % n_queries
-        rows = min(len(panels) * width, stop - row, n_queries - i0)
-        n_panels = -(-rows // width)
-        q, k, v = query[query_of[b]], key[key_of[b]], value[value_of[b]]
-        yes, plus = allowed[0, mask_of[b]], added[0, mask_of[b]]
-        n_visible = min(n_keys, i0 + rows) if causal else n_keys
+    for panel in range(start, stop):
+        b, i0 = panel // per_batch, panel % per_batch * width
+        lanes = min(width, n_queries - i0)
+        n_visible = min(n_keys, i0 + lanes) if causal else n_keys
         n_blocks = -(-n_visible // block)
-        for p in range(n_panels):
-            _pack(q, i0 + p * width, min(width, rows - p * width), width, panels[p])
-        for blk in range(0, n_blocks, stride):
-            end = min(blk + stride, n_blocks)
-            # The next run of keys comes into cache while this one is worked on.
-            ahead = min(stride * block, max(0, n_visible - end * block))
-            for p in range(n_panels):
-                for j in range(ahead * p // n_panels, ahead * (p + 1) // n_panels):
-                    prefetch(k, end * block + j)
-                screen(
-                    k, i0 + p * width, min(width, rows - p * width), causal, rule, yes, plus,
-                    block, blk, end, n_visible, panels[p], bias, tables[p], vectors, unroll,
-                )  # fmt: skip
-        for p in range(n_panels):
-            rescored += decide(
-                q, k, v, i0 + p * width, min(width, rows - p * width), causal, rule, yes, plus,
-                slack, key_peak[key_of[b]], block, n_visible, panels[p], tables[p], scores,
-                ties, mean[b], first[b], count[b],
-            )  # fmt: skip
-        row += rows
+        q, k, table = query[query_of[b]], key[key_of[b]], tables[panel - start]
+        _thresholds(q, i0, lanes, rule, slack, key_peak[key_of[b]], table, n_blocks, least)
+        rescored += _decide_panel(
+            q, k, value[value_of[b]], i0, lanes,
+            causal, rule, allowed[0, mask_of[b]], added[0, mask_of[b]],
+            least, block, n_blocks, n_visible, table, best, last, scores,
+            ties, mean[b], first[b], count[b],
+        )  # fmt: skip
     return rescored
-
-
-@_compiled
-def pack_shared(query, query_of, b, i0, width, panel):
-    """Pack the one panel that several threads share."""
-    _pack(query[query_of[b]], i0, min(width, query.shape[1] - i0), width, panel)
-
-
-@_compiled
-def screen_shared(
-    query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
-    b, i0, block, first_block, last_block, n_visible, panel, bias, table, vectors, unroll,
-):  # fmt: skip
-    """Screen some blocks of keys for the one packed panel that several threads share."""
-    lanes = min(table.shape[1], query.shape[1] - i0)
-    screen(
-        key[key_of[b]], i0, lanes, causal, rule, allowed[0, mask_of[b]], added[0, mask_of[b]],
-        block, first_block, last_block, n_visible, panel, bias, table, vectors, unroll,
-    )  # fmt: skip
-
-
-@_compiled
-def decide_shared(
-    query, key, value, query_of, key_of, value_of, mask_of, causal, rule, allowed, added,
-    slack, key_peak, b, i0, block, n_visible, panel, table, scores,
-    ties, mean, first, count,
-):  # fmt: skip
-    """Decide the panel that :func:`screen_shared` screened."""
-    return decide(
-        query[query_of[b]], key[key_of[b]], value[value_of[b]],
-        i0, min(table.shape[1], query.shape[1] - i0),
-        causal, rule, allowed[0, mask_of[b]], added[0, mask_of[b]],
-        slack, key_peak[key_of[b]], block, n_visible, panel, table, scores,
-        ties, mean[b], first[b], count[b],
-    )  # fmt: skip
 
 
 @_compiled

@@ -198,7 +198,7 @@ def screen_block(typingctx, panel, key, start, stop, d, bias, table, at, vectors
 
 @intrinsic
 def hits(typingctx, table, at, least, lane):
-    """Bit set of the lanes of one vector with ``table[at + lane] >= least[lane]``, from ``lane``."""
+    """Bit set of the lanes, ``lane`` and the rest of its vector, that reach ``least``."""
     element = ir.FloatType() if table.dtype == types.float32 else ir.DoubleType()
     itemsize = table.dtype.bitwidth // 8
     lanes = VECTOR_BYTES // itemsize

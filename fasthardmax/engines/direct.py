@@ -1,13 +1,14 @@
 """The direct engine: all pairs, screened by a fused vector kernel and decided canonically.
 
-Query rows go to threads in ranges; a range owns a few panels of packed queries and their tables
-of block maxima, so memory is fixed for each thread. A few queries against many keys would leave
+Panels of queries go to threads in ranges; a range owns a few packed panels and the tables of block
+maxima, so memory is fixed for each thread. A few queries against many keys would leave
 threads idle: there the blocks of keys are shared out instead.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,8 @@ _THREAD_WORK = 1 << 22
 # The bytes of packed queries and of keys that share the second-level cache.
 _PANEL_BYTES = 1 << 17
 _KEY_BYTES = 1 << 16
-_MAX_PANELS = 8
+_MAX_TOGETHER = 8
+_TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
 # Masks that are absent: never read, of the type of those that are present.
 _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
 _NONE_ADDED = {
@@ -60,8 +62,7 @@ def run_counting(problem: Problem) -> tuple[Answer, float]:
         answer.mean[...] = 0
         return answer, 0.0
     plan = _plan(problem)
-    n_panels = problem.n_batch * -(-problem.n_queries // plan.width)
-    if plan.threads > 1 and n_panels < plan.threads:
+    if plan.threads > 1 and plan.n_panels < plan.threads:
         rescored = _share_keys(problem, plan, answer)
     else:
         rescored = _share_queries(problem, plan, answer)
@@ -92,83 +93,95 @@ class _Plan(NamedTuple):
     width: int  # queries per panel
     vectors: tuple[int, ...]
     unroll: tuple[int, ...]
+    n_panels: int  # over all batches
+    together: int  # panels that share keys in cache
     block: int  # keys per block
     n_blocks: int
+    stride: int  # blocks per run of keys
     threads: int
 
 
 def _plan(problem: Problem) -> _Plan:
-    n_keys, d = problem.n_keys, problem.n_features
-    width, vectors, unroll = geometry(d, problem.n_queries, problem.dtype.itemsize)
+    n_keys, d, itemsize = problem.n_keys, problem.n_features, problem.dtype.itemsize
+    width, vectors, unroll = geometry(d, problem.n_queries, itemsize)
     block = block_size(n_keys, d)
-    threads = problem.num_threads if problem.n_pairs * (d + 2) > _THREAD_WORK else 1
-    return _Plan(width, vectors, unroll, block, -(-n_keys // block), threads)
+    row_bytes = max(1, d) * itemsize
+    return _Plan(
+        width=width,
+        vectors=vectors,
+        unroll=unroll,
+        n_panels=problem.n_batch * -(-problem.n_queries // width),
+        together=min(_MAX_TOGETHER, max(1, _PANEL_BYTES // (width * row_bytes))),
+        block=block,
+        n_blocks=-(-n_keys // block),
+        stride=max(1, _KEY_BYTES // (block * row_bytes)),
+        threads=problem.num_threads if problem.n_pairs * (d + 2) > _THREAD_WORK else 1,
+    )
 
 
 def _share_queries(problem: Problem, plan: _Plan, answer: Answer) -> int:
-    d, dtype = problem.n_features, problem.dtype
-    row_bytes = max(1, d) * dtype.itemsize
-    n_panels = min(_MAX_PANELS, max(1, _PANEL_BYTES // (plan.width * row_bytes)))
-    stride = max(1, _KEY_BYTES // (plan.block * row_bytes))
-    inputs, masks = _inputs(problem), _masks(problem)
-    slack, key_peak = _slack(problem), _readonly(problem.key_peak)
+    """Ranges of panels over the threads."""
+    screen, decide = _kernels(problem, plan, answer)
+    table_bytes = plan.n_blocks * plan.width * problem.dtype.itemsize
+    panel_work = plan.width * problem.n_keys * (problem.n_features + 2)
+    panels = min(
+        max(1, _RANGE_WORK // panel_work),
+        max(1, _TABLE_BYTES // table_bytes),
+        -(-plan.n_panels // (4 * plan.threads if plan.threads > 1 else 1)),
+    )
+    panels = -(-panels // plan.together) * plan.together
     rescored = []
 
     def attend(start: int, stop: int) -> None:
-        panels = np.empty((n_panels, d * plan.width), dtype)
-        bias = np.empty((plan.block, plan.width), dtype)
-        tables = np.empty((n_panels, plan.n_blocks, plan.width), dtype)
-        scores = np.empty(plan.block, dtype)
-        rescored.append(
-            kernels.attend(
-                *inputs, *masks, slack, key_peak, start, stop, plan.block, stride,
-                panels, bias, tables, scores,
-                _TIES[problem.ties], answer.mean, answer.first, answer.count,
-                plan.vectors, plan.unroll,
-            )
-        )  # fmt: skip
+        tables = np.empty((stop - start, plan.n_blocks, plan.width), problem.dtype)
+        screen(start, stop, 0, plan.n_blocks, tables)
+        rescored.append(decide(start, stop, tables))
 
-    n_rows = problem.n_batch * problem.n_queries
-    rows = max(1, _RANGE_WORK // (problem.n_keys * (d + 2)))
-    if plan.threads > 1:
-        rows = min(rows, -(-n_rows // (4 * plan.threads)))
-    together = n_panels * plan.width
-    for_each_range(attend, n_rows, -(-rows // together) * together, plan.threads)
+    for_each_range(attend, plan.n_panels, panels, plan.threads)
     return sum(rescored)
 
 
 def _share_keys(problem: Problem, plan: _Plan, answer: Answer) -> int:
-    d, dtype = problem.n_features, problem.dtype
+    """Ranges of key blocks over the threads, all panels in each."""
+    screen, decide = _kernels(problem, plan, answer)
+    tables = np.empty((plan.n_panels, plan.n_blocks, plan.width), problem.dtype)
+    for_each_range(
+        lambda start, stop: screen(0, plan.n_panels, start, stop, tables),
+        plan.n_blocks,
+        -(-plan.n_blocks // (4 * plan.threads)),
+        plan.threads,
+    )
+    return decide(0, plan.n_panels, tables)
+
+
+def _kernels(
+    problem: Problem, plan: _Plan, answer: Answer
+) -> tuple[Callable[..., None], Callable[..., int]]:
+    """The two kernels, with all that stays the same from range to range."""
     inputs, masks = _inputs(problem), _masks(problem)
     query, key, _, query_of, key_of, _, mask_of = inputs
-    slack, key_peak = _slack(problem), _readonly(problem.key_peak)
-    panel = np.empty(d * plan.width, dtype)
-    table = np.empty((plan.n_blocks, plan.width), dtype)
-    rescored = 0
-    for b in range(problem.n_batch):
-        for i0 in range(0, problem.n_queries, plan.width):
-            n_visible = problem.n_keys
-            if problem.is_causal:
-                n_visible = min(n_visible, i0 + plan.width, problem.n_queries)
+    slack, key_peak, dtype = _slack(problem), _readonly(problem.key_peak), problem.dtype
 
-            kernels.pack_shared(query, query_of, b, i0, plan.width, panel)
+    def screen(
+        start: int, stop: int, first_block: int, last_block: int, tables: NDArray[Any]
+    ) -> None:
+        packed = np.empty((plan.together, problem.n_features * plan.width), dtype)
+        bias = np.empty((plan.block, plan.width), dtype)
+        kernels.screen(
+            query, key, query_of, key_of, mask_of, *masks,
+            start, stop, first_block, last_block, plan.block, plan.stride,
+            packed, bias, tables, plan.vectors, plan.unroll,
+        )  # fmt: skip
 
-            def screen(start: int, stop: int, b: int = b, i0: int = i0, n: int = n_visible) -> None:
-                bias = np.empty((plan.block, plan.width), dtype)
-                kernels.screen_shared(
-                    query, key, query_of, key_of, mask_of, *masks,
-                    b, i0, plan.block, start, stop, n, panel, bias, table,
-                    plan.vectors, plan.unroll,
-                )  # fmt: skip
+    def decide(start: int, stop: int, tables: NDArray[Any]) -> int:
+        rescored: int = kernels.decide(
+            *inputs, *masks, slack, key_peak, start, stop, plan.block, tables,
+            np.empty(plan.block, dtype), _TIES[problem.ties],
+            answer.mean, answer.first, answer.count,
+        )  # fmt: skip
+        return rescored
 
-            n_blocks = -(-n_visible // plan.block)
-            for_each_range(screen, n_blocks, -(-n_blocks // (4 * plan.threads)), plan.threads)
-            rescored += kernels.decide_shared(
-                *inputs, *masks, slack, key_peak, b, i0, plan.block, n_visible,
-                panel, table, np.empty(plan.block, dtype), _TIES[problem.ties],
-                answer.mean, answer.first, answer.count,
-            )  # fmt: skip
-    return rescored
+    return screen, decide
 
 
 def _slack(problem: Problem) -> NDArray[Any]:
