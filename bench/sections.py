@@ -73,7 +73,7 @@ def _loaded(field: Field) -> Iterator[Record]:
 
 
 def _rescoring(field: Field) -> Iterator[Record]:
-    """How many blocks of keys the direct engine scores again for each query; 1 is the least."""
+    """The share of queries for which the direct engine rescored more than one block of keys."""
     kinds = {"gaussian": (3, 64), "clustered": (3, 64), "ball": (3,), "lattice": (2,)}
     kinds["circle, A = diag(1, 2)"] = (2,)
     n = 2_000 if field.quick else 20_000
@@ -85,7 +85,7 @@ def _rescoring(field: Field) -> Iterator[Record]:
             yield {
                 "case": asdict(case),
                 "block": direct.block_size(n, d),
-                "blocks": direct.run_counting(problem)[1],
+                "again": direct.run_counting(problem)[1],
             }
 
 

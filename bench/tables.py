@@ -278,12 +278,11 @@ def rescoring(results: Results) -> str:
     rows = []
     for record in results["sections"].get("rescoring", []):
         case = record["case"]
-        again = record["blocks"] * record["block"] / case["n_keys"]
         rows.append([
             f"{case['kind']}, n = {case['n_keys']:,}, d = {case['d']}", case["dtype"],
-            record["block"], f"{record['blocks']:.4g}", _percent(again),
+            record["block"], _percent(record["again"]),
         ])  # fmt: skip
-    header = ["points", "dtype", "keys a block", "blocks rescored a query", "share of all pairs"]
+    header = ["points", "dtype", "keys a block", "queries that needed more than one block"]
     return markdown(header, rows)
 
 

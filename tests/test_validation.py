@@ -31,7 +31,7 @@ def f4(*rows: list[float]) -> np.ndarray:
 def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any engine that is asked to run fails the test."""
 
-    def refuse(name: str, problem: object) -> ModuleType:
+    def refuse(name: str, *_: object) -> ModuleType:
         raise AssertionError(f"engine {name!r} was about to run")
 
     monkeypatch.setattr(engines, "resolve", refuse)
@@ -356,7 +356,7 @@ def test_kernels_get_contiguous_aligned_native_arrays(
 ) -> None:
     seen = []
 
-    def look(name: str, problem: Problem) -> ModuleType:
+    def look(name: str, problem: Problem, *_: object) -> ModuleType:
         seen.append(problem)
         return reference
 

@@ -194,19 +194,20 @@ def _thresholds(query, i0, lanes, rule, slack, key_peak, table, n_blocks, least)
 @_part
 def _decide_panel(
     query, key, value, i0, lanes, causal, rule, allowed, added, least,
-    block, n_blocks, n_visible, table, best, last, scores, ties, mean, first, count,
+    block, n_blocks, n_visible, table, tries, best, last, scores, ties, mean, first, count,
 ):  # fmt: skip
-    """Rescore what a panel's table leaves open; returns how many blocks that were."""
+    """Decide a panel canonically; returns how many queries needed more than one block."""
     width, n_values = table.shape[1], value.shape[1]
     number = query.dtype.type
     lanes_per_vector = VECTOR_BYTES // table.itemsize
     flat = table.reshape(-1)
     for lane in range(lanes):
+        tries[lane] = 0
         best[lane] = -np.inf
         last[lane] = -1
         first[i0 + lane] = -1
         count[i0 + lane] = 0
-    rescored = 0
+    again = 0
     for blk in range(n_blocks):
         waiting = np.uint64(0)
         for lane in range(0, width, lanes_per_vector):
@@ -214,8 +215,10 @@ def _decide_panel(
         while waiting:
             lane = lowest_bit(waiting)
             waiting &= waiting - np.uint64(1)
-            rescored += 1
             i = i0 + lane
+            if tries[lane] == 1:
+                again += 1
+            tries[lane] += 1
             start, stop = blk * block, min((blk + 1) * block, n_visible)
             _score_block(query, key, i, start, stop, causal, rule, allowed, added, scores)
             top = best[lane]
@@ -255,7 +258,7 @@ def _decide_panel(
         divisor = number(count[i])
         for c in range(n_values):
             mean[i, c] /= divisor
-    return rescored
+    return again
 
 
 @_compiled
@@ -263,14 +266,18 @@ def decide(
     query, key, value, query_of, key_of, value_of, mask_of, causal, rule, allowed, added,
     slack, key_peak, start, stop, block, tables, scores, ties, mean, first, count,
 ):  # fmt: skip
-    """Turn the tables of panels start..stop-1 into winners and means; returns blocks rescored."""
+    """Turn the tables of panels start..stop-1 into winners and means.
+
+    Returns how many queries needed more than one block.
+    """
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
     per_batch = -(-n_queries // width)
     least = np.empty(width, query.dtype)
     best = np.empty(width, query.dtype)
     last = np.empty(width, np.int64)
-    rescored = 0
+    tries = np.empty(width, np.int64)
+    again = 0
     for panel in range(start, stop):
         b, i0 = panel // per_batch, panel % per_batch * width
         lanes = min(width, n_queries - i0)
@@ -278,13 +285,13 @@ def decide(
         n_blocks = -(-n_visible // block)
         q, k, table = query[query_of[b]], key[key_of[b]], tables[panel - start]
         _thresholds(q, i0, lanes, rule, slack, key_peak[key_of[b]], table, n_blocks, least)
-        rescored += _decide_panel(
+        again += _decide_panel(
             q, k, value[value_of[b]], i0, lanes,
             causal, rule, allowed[0, mask_of[b]], added[0, mask_of[b]],
-            least, block, n_blocks, n_visible, table, best, last, scores,
+            least, block, n_blocks, n_visible, table, tries, best, last, scores,
             ties, mean[b], first[b], count[b],
         )  # fmt: skip
-    return rescored
+    return again
 
 
 @_compiled

@@ -53,7 +53,7 @@ def run(problem: Problem) -> Answer:
 
 
 def run_counting(problem: Problem) -> tuple[Answer, float]:
-    """The answer, and how many blocks were scored canonically per query; 1 is the least."""
+    """The answer, and the share of queries for which one block of keys did not decide."""
     answer = problem.empty_answer()
     n_rows = problem.n_batch * problem.n_queries
     if n_rows == 0 or problem.n_keys == 0:
@@ -63,10 +63,10 @@ def run_counting(problem: Problem) -> tuple[Answer, float]:
         return answer, 0.0
     plan = _plan(problem)
     if plan.threads > 1 and plan.n_panels < plan.threads:
-        rescored = _share_keys(problem, plan, answer)
+        again = _share_keys(problem, plan, answer)
     else:
-        rescored = _share_queries(problem, plan, answer)
-    return answer, rescored / n_rows
+        again = _share_queries(problem, plan, answer)
+    return answer, again / n_rows
 
 
 def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -130,15 +130,15 @@ def _share_queries(problem: Problem, plan: _Plan, answer: Answer) -> int:
         -(-plan.n_panels // (4 * plan.threads if plan.threads > 1 else 1)),
     )
     panels = -(-panels // plan.together) * plan.together
-    rescored = []
+    again = []
 
     def attend(start: int, stop: int) -> None:
         tables = np.empty((stop - start, plan.n_blocks, plan.width), problem.dtype)
         screen(start, stop, 0, plan.n_blocks, tables)
-        rescored.append(decide(start, stop, tables))
+        again.append(decide(start, stop, tables))
 
     for_each_range(attend, plan.n_panels, panels, plan.threads)
-    return sum(rescored)
+    return sum(again)
 
 
 def _share_keys(problem: Problem, plan: _Plan, answer: Answer) -> int:
@@ -174,12 +174,12 @@ def _kernels(
         )  # fmt: skip
 
     def decide(start: int, stop: int, tables: NDArray[Any]) -> int:
-        rescored: int = kernels.decide(
+        again: int = kernels.decide(
             *inputs, *masks, slack, key_peak, start, stop, plan.block, tables,
             np.empty(plan.block, dtype), _TIES[problem.ties],
             answer.mean, answer.first, answer.count,
         )  # fmt: skip
-        return rescored
+        return again
 
     return screen, decide
 
