@@ -1,8 +1,8 @@
 """The direct engine: all pairs, screened by a fused vector kernel and decided canonically.
 
 Panels of queries go to threads in ranges; a range owns a few packed panels and the tables of block
-maxima, so memory is fixed for each thread. A few queries against many keys would leave
-threads idle: there the blocks of keys are shared out instead.
+maxima, so memory is fixed for each thread. A few queries against many keys would leave threads
+idle: there the blocks of keys are shared out instead.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ _TIES = {"mean": kernels.MEAN, "first": kernels.FIRST, "last": kernels.LAST}
 _RANGE_WORK = 1 << 28
 # Below about a millisecond of work a second thread costs more than it brings.
 _THREAD_WORK = 1 << 22
-# The bytes of packed queries and of keys that share the second-level cache.
-_PANEL_BYTES = 1 << 17
+# Packed panels that share each run of keys, and the bytes of that run: best for every d measured.
+_TOGETHER = 8
 _KEY_BYTES = 1 << 16
-_MAX_TOGETHER = 8
 _TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
 # Masks that are absent: never read, of the type of those that are present.
 _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
@@ -94,7 +93,6 @@ class _Plan(NamedTuple):
     vectors: tuple[int, ...]
     unroll: tuple[int, ...]
     n_panels: int  # over all batches
-    together: int  # panels that share keys in cache
     block: int  # keys per block
     n_blocks: int
     stride: int  # blocks per run of keys
@@ -111,7 +109,6 @@ def _plan(problem: Problem) -> _Plan:
         vectors=vectors,
         unroll=unroll,
         n_panels=problem.n_batch * -(-problem.n_queries // width),
-        together=min(_MAX_TOGETHER, max(1, _PANEL_BYTES // (width * row_bytes))),
         block=block,
         n_blocks=-(-n_keys // block),
         stride=max(1, _KEY_BYTES // (block * row_bytes)),
@@ -129,7 +126,7 @@ def _share_queries(problem: Problem, plan: _Plan, answer: Answer) -> int:
         max(1, _TABLE_BYTES // table_bytes),
         -(-plan.n_panels // (4 * plan.threads if plan.threads > 1 else 1)),
     )
-    panels = -(-panels // plan.together) * plan.together
+    panels = -(-panels // _TOGETHER) * _TOGETHER
     again = []
 
     def attend(start: int, stop: int) -> None:
@@ -165,7 +162,7 @@ def _kernels(
     def screen(
         start: int, stop: int, first_block: int, last_block: int, tables: NDArray[Any]
     ) -> None:
-        packed = np.empty((plan.together, problem.n_features * plan.width), dtype)
+        packed = np.empty((_TOGETHER, problem.n_features * plan.width), dtype)
         bias = np.empty((plan.block, plan.width), dtype)
         kernels.screen(
             query, key, query_of, key_of, mask_of, *masks,
