@@ -144,8 +144,8 @@ def simulate(
     >>> from fasthardmax import simulate
     >>> run = simulate([[1.0, 1.0], [-1.0, -1.0], [0.5, 0.0]], alpha=1.0, n_layers=2)
     >>> run.points
-    array([[ 1.  ,  1.  ],
-           [-1.  , -1.  ],
+    array([[ 1.   ,  1.   ],
+           [-1.   , -1.   ],
            [ 0.875,  0.75 ]])
     >>> run.leaders, run.labels
     (array([0, 1]), array([0, 1, 0]))
