@@ -150,7 +150,7 @@ def _flatten(
         if twin is not None:
             flat[name], peaks[name] = flat[twin], peaks[twin]
             continue
-        contiguous = np.require(array, dtype, "CA")  # contiguous and aligned
+        contiguous = np.require(array, dtype, ["C", "A"])  # contiguous and aligned
         flat[name] = contiguous.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
         peaks[name], finite = feature_peaks(flat[name], threads)
         if not finite:
