@@ -7,10 +7,12 @@ array([[3.]])
 
 from .attention import Winners, hardmax_attention, hardmax_winners
 from .dynamics import Trajectory, simulate
+from .index import HardmaxIndex
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "HardmaxIndex",
     "Trajectory",
     "Winners",
     "__version__",

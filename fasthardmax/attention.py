@@ -69,10 +69,11 @@ def hardmax_attention(
         Average the values of all winners, or take the leftmost or the rightmost winner's.
     enable_gqa : bool, default False
         ``key`` and ``value`` may have fewer heads, a divisor of H; each serves a run of them.
-    engine : {"auto", "compiled", "direct", "reference"}, default "auto"
+    engine : {"auto", "compiled", "direct", "cones", "pruned", "reference"}, default "auto"
         Which engine runs. All give the same bits. "auto" takes "compiled" below 2^24
         multiply-adds, and above until the process has done 2^33 of them, which is what loading
-        "direct" costs; then "direct".
+        "direct" costs; then "direct". "cones" (up to six features) and
+        "pruned" avoid most pairs, take no masks, and run on request only.
     num_threads : int, optional
         At most this many threads; all cores that the process may run on by default.
 

@@ -8,7 +8,7 @@ from importlib import metadata
 
 from . import __version__
 from ._validate import check_threads
-from .engines import ENGINES
+from .engines import ENGINES, SELECTIVE
 
 __all__ = ["OPTIONAL", "report"]
 
@@ -47,7 +47,7 @@ def report() -> str:
         "CPU features": features,
         "threads": str(check_threads(None)),
     }
-    able = {name: engine.can_run() for name, engine in ENGINES.items()}
+    able = {name: engine.can_run() for name, engine in (ENGINES | SELECTIVE).items()}
     reasons = {
         name: reason if yes else f"cannot run: {reason}" for name, (yes, reason) in able.items()
     }

@@ -6,9 +6,12 @@ the shared cache would run old machine code and the tests would check the past.
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+CACHES = ROOT / ".numba-cache"
+KEPT = 3  # the newest states, so that going back and forth stays fast
 
 
 def _state() -> str:
@@ -18,5 +21,15 @@ def _state() -> str:
     return digest.hexdigest()[:16]
 
 
+def _select_cache() -> str:
+    current = CACHES / _state()
+    current.mkdir(parents=True, exist_ok=True)
+    current.touch()
+    newest_first = sorted(CACHES.iterdir(), key=lambda cache: cache.stat().st_mtime, reverse=True)
+    for old in newest_first[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return str(current)
+
+
 # Set before Numba is imported; child processes inherit it.
-os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba-cache" / _state())
+os.environ["NUMBA_CACHE_DIR"] = _select_cache()

@@ -19,7 +19,7 @@ from matplotlib.image import imread
 import fasthardmax
 from fasthardmax import dynamics, simulate
 from fasthardmax.cli import main
-from fasthardmax.engines import ENGINES, reference
+from fasthardmax.engines import ENGINES, SELECTIVE, reference
 from fasthardmax.inputs import read_cloud
 from fasthardmax.storage import load_trajectory
 
@@ -312,7 +312,7 @@ def test_an_unknown_engine_is_told_the_known_ones(
         "fasthardmax simulate: error: argument --engine: invalid choice: 'abacus'"
     )
     assert err.count("\n") == 1
-    for name in ("auto", *ENGINES):
+    for name in ("auto", *ENGINES, *SELECTIVE):
         assert name in err
 
 

@@ -15,7 +15,7 @@ import pytest
 import fasthardmax
 from fasthardmax import info
 from fasthardmax.cli import main
-from fasthardmax.engines import ENGINES
+from fasthardmax.engines import ENGINES, SELECTIVE
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
@@ -42,7 +42,7 @@ def test_info_names_versions_machine_and_engines(capsys: pytest.CaptureFixture[s
     assert rows["CPU"]
     if platform.machine() in ("x86_64", "AMD64"):
         assert "sse2" in rows["CPU features"].split()
-    for name, engine in ENGINES.items():
+    for name, engine in (ENGINES | SELECTIVE).items():
         able, reason = engine.can_run()
         assert rows[name] == (reason if able else f"cannot run: {reason}")
 

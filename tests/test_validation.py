@@ -13,14 +13,14 @@ import pytest
 
 from fasthardmax import _validate, engines, hardmax_attention, hardmax_winners, simulate
 from fasthardmax._problem import Problem
-from fasthardmax.engines import ENGINES, reference
+from fasthardmax.engines import ENGINES, SELECTIVE, reference
 
 from .cases import CASES, LAYOUTS
 from .clouds import DTYPES
 
 NAN, INF = np.nan, np.inf
 F4_MIN = np.finfo(np.float32).min
-_ENGINES = ", ".join(map(repr, ("auto", *ENGINES)))
+_ENGINES = ", ".join(map(repr, ("auto", *ENGINES, *SELECTIVE)))
 
 
 def f4(*rows: list[float]) -> np.ndarray:

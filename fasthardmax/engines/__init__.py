@@ -4,8 +4,10 @@
               |  one checked Problem
               v
         choose(problem) --- small, or Numba not yet ------> compiled  (Cython, no warm-up)
-              |             worth loading                   reference (NumPy, on request only)
+              |             worth loading
               +------------ everything else --------------> direct    (Numba, all pairs, threads)
+
+        on request: reference (NumPy), cones (few features), pruned (clustered or middle-sized)
 
 An engine is a module with two functions over a ``Problem``: ``run`` returns an ``Answer`` and
 ``list_winners`` fills in the tie sets. No engine imports another, none checks its input, and all
@@ -22,7 +24,16 @@ from types import ModuleType
 
 from .._problem import Problem
 
-__all__ = ["ENGINES", "LOADING_WORK", "SMALL_WORK", "Engine", "choose", "engine_names", "resolve"]
+__all__ = [
+    "ENGINES",
+    "LOADING_WORK",
+    "SELECTIVE",
+    "SMALL_WORK",
+    "Engine",
+    "choose",
+    "engine_names",
+    "resolve",
+]
 
 # Below this many multiply-adds (a few milliseconds) the compiled engine is about as fast.
 SMALL_WORK = 1 << 24
@@ -43,6 +54,8 @@ class Engine:
     def can_run(self, problem: Problem | None = None) -> tuple[bool, str]:
         """Whether it can run ``problem`` (or anything at all), and the reason in words."""
         reason = self.refusal()
+        if reason is None and problem is not None and self.name in SELECTIVE:
+            reason = self.load().refusal(problem)
         return (False, reason) if reason else (True, f"can run: {self.summary}")
 
     def load(self) -> ModuleType:
@@ -53,6 +66,8 @@ class Engine:
 def _needs(module: str, sentence: str) -> Callable[[], str | None]:
     return lambda: None if util.find_spec(module) else sentence
 
+
+_NUMBA = _needs("numba", "the package numba is missing: pip install numba")
 
 ENGINES: dict[str, Engine] = {
     engine.name: engine
@@ -73,15 +88,28 @@ ENGINES: dict[str, Engine] = {
         Engine(
             "direct",
             "Numba, all pairs, vectorised and threaded; everything else",
-            _needs("numba", "the package numba is missing: pip install numba"),
+            _NUMBA,
         ),
+    )
+}
+
+# Engines for some problems only: their modules have a ``refusal(problem)`` with the reason.
+SELECTIVE: dict[str, Engine] = {
+    engine.name: engine
+    for engine in (
+        Engine(
+            "cones",
+            "Numba, an index of query directions; one to six features, no masks; on request",
+            _NUMBA,
+        ),
+        Engine("pruned", "Numba, bounds for groups of like queries; no masks; on request", _NUMBA),
     )
 }
 
 
 def engine_names() -> tuple[str, ...]:
     """What ``engine=`` accepts."""
-    return ("auto", *ENGINES)
+    return ("auto", *ENGINES, *SELECTIVE)
 
 
 def choose(problem: Problem, calls: int = 1) -> Engine:
@@ -103,8 +131,9 @@ def choose(problem: Problem, calls: int = 1) -> Engine:
 
 def resolve(name: str, problem: Problem, calls: int = 1) -> ModuleType:
     """The module of engine ``name`` (or of the chosen one), or why it cannot run."""
-    engine = choose(problem, calls) if name == "auto" else ENGINES[name]
-    able, reason = engine.can_run(problem)
-    if not able:
-        raise RuntimeError(f"engine: {engine.name!r} cannot run here: {reason}")
+    engine = choose(problem, calls) if name == "auto" else (ENGINES | SELECTIVE)[name]
+    for what, error, asked in (("here", RuntimeError, None), ("this", ValueError, problem)):
+        able, reason = engine.can_run(asked)
+        if not able:
+            raise error(f"engine: {engine.name!r} cannot run {what}: {reason}")
     return engine.load()

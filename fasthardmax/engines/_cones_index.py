@@ -1,0 +1,342 @@
+"""The cone index of one set of keys: cells of query directions, each with the keys that may win.
+
+A query q with largest coordinate q_f is moved to (1, t) or (-1, t), t = q_g / |q_f|, on a face of
+the cube of directions. A box of t on a face is a cone of queries; its corners are the cone's
+generators. Key p can never win there if some key w scores higher at every corner. A linear function
+is least at a corner, and the box is a product, so that needs no corners: over the box with centre c
+and half widths h, the largest value of <t, p - w> is <c, p - w> + sum_g h_g |p_g - w_g|.
+
+    keys --outside--> outer keys --collapse--> candidates --divide, a face at a time--> cells
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._threads import for_each_range
+from . import _cones_kernels as kernels
+
+__all__ = ["MAX_FEATURES", "ConeIndex", "build", "margins"]
+
+MAX_FEATURES = 6
+_SAMPLE = 1 << 14
+# Fewer keys are divided at once.
+_WORTH_REDUCING = 2048
+# And fewer than these left over, once reduced, are not reduced again.
+_WORTH_ANOTHER = 1 << 16
+# Boxes per side of a face that keys are reduced with, coarse ones first.
+_FANS = {1: (1,), 2: (2, 16, 64), 3: (2, 4, 12), 4: (2, 6)}
+_FAN_SCORES = 1 << 21  # at most so many, to find the keys that span the hull
+_GRID = {1: 1, 2: 512, 3: 64, 4: 16, 5: 8, 6: 4}  # cells per side of a face, at least
+_CELLS = 1 << 22  # cells of the table, at most
+_INNER = {1: 1, 2: 1, 3: 1, 4: 6, 5: 16, 6: 32}  # candidates that a cell of the grid may keep
+_OUTER = {1: 6, 2: 6, 3: 6, 4: 8, 5: 16, 6: 32}  # and one below the grid
+# More candidates than this are searched for in a tree of boxes.
+_LISTED = 64
+_ROWS = 1 << 16
+
+
+class ConeIndex(NamedTuple):
+    """Candidates are distinct keys, numbered as the cells name them."""
+
+    candidates: NDArray[Any]  # (c, d)
+    spans: NDArray[np.int64]  # (c + 1,): candidate i stands for keys members[spans[i]:spans[i+1]]
+    members: NDArray[np.int64]
+    table: NDArray[np.int32]  # (2 d grid^(d-1),): the cells of the faces
+    grid: int
+    low: NDArray[np.int32]
+    high: NDArray[np.int32]
+    at: NDArray[Any]
+    lists: NDArray[np.int32]
+    boxes: NDArray[Any]  # (2^l, 2, d): boxes of keys, for cells whose candidates are not listed
+    least: Any  # the shortest query, in the maximum norm, that the cells are proven for
+    zero: Any  # no longer queries score 0 everywhere
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the index holds."""
+        return sum(part.nbytes for part in self if isinstance(part, np.ndarray))
+
+    @property
+    def n_leaves(self) -> int:
+        """Cells that are not divided."""
+        return int(np.count_nonzero(self.high >= 0))
+
+
+def margins(d: int, dtype: np.dtype[Any]) -> tuple[float, float, float]:
+    """``(relative, absolute, slip)`` by which a key must lose over a box to be left out of it.
+
+    Key p is left out of the box (c, h) because of key w only if
+
+        <c, p-w> + sum_g (h_g + slip) |p_g - w_g| + relative (|p|_1 + |w|_1) + absolute P < 0,
+
+    P the sum of the features' largest magnitudes. Then p does not win canonically for any query
+    that is looked up in the box and has M = max |q_f| >= 2 d eta / (absolute P).
+
+    Derivation. Let u be the unit roundoff of the dtype, v that of float64, and eta half the
+    smallest subnormal. The quotients t = q / M have an error of u |t| <= u (or eta, where they
+    underflow), t + 1 is rounded by at most 2 u, the scaling to a cell is by a power of two, and
+    boxes are divided at multiples of powers of two: the query looked up in a box is within 4 u of
+    it, and ``slip`` is twice that. A canonical score errs by at most
+    gamma_d sum_f |q_f p_f| + d eta <= M gamma_d |p|_1 + d eta, with gamma_d = d u / (1 - d u)
+    <= (d + 1) u. So p loses to w if <t, p - w> + (d + 1) u (|p|_1 + |w|_1) + 2 d eta / M < 0, and
+    the last term is at most absolute P. The left side above is formed in float64. Its terms add
+    up, without signs, to at most 2 (|p|_1 + |w|_1) + absolute P but for factors 1 + 8 u, and no
+    term is rounded more than 2 d + 8 times, so it errs by less than
+    (4 d + 24) v (|p|_1 + |w|_1 + absolute P). ``relative`` is the sum of both, and ``absolute`` is
+    u^2, so that M may be small. w may itself be left out because of a third key: the inequalities
+    add up, and the chain ends at a key that stays.
+    """
+    info = np.finfo(dtype)
+    u, v = float(info.eps) / 2, 2.0**-53
+    return (d + 1) * u + (4 * d + 24) * v, u * u, 8 * u
+
+
+def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex:
+    """The index of ``keys`` (n, d), n and d positive, with largest magnitudes ``peak`` (d,).
+
+    About n + c log c for c candidates; memory is a few times the keys' at most.
+    """
+    n, d = keys.shape
+    keys = _readonly(keys)
+    dtype = keys.dtype
+    top = float(peak.max())
+    if top == 0:
+        return _all_tie(keys)
+    # Scaled by a power of two, so that nothing overflows: products of small keys may.
+    exponent = math.frexp(top)[1]
+    total = float(np.ldexp(peak.astype(np.float64), -exponent).sum())
+    relative, absolute, slip = margins(d, dtype)
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    with np.errstate(all="ignore"):
+        short = np.ldexp(1.5 * d * (tiny / absolute) / total, -exponent).astype(dtype)
+        least = np.nextafter(short, dtype.type(np.inf))
+    outer = _outer_keys(keys, exponent, relative, absolute * total, num_threads)
+    distinct, group, n_groups = _distinct(keys[outer])
+    exact = _scaled(distinct, -exponent)
+    margin = relative * np.abs(exact).sum(axis=1) + absolute * total / 2
+    grid = _GRID[d]
+    while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(2 * n_groups, _CELLS):
+        grid *= 2
+    table = np.empty((2 * d, grid ** (d - 1)), np.int32)
+    # Where most keys may win, cells of one candidate each would be too many.
+    inner = _INNER[d] if 4 * n_groups < n else _OUTER[d]
+    budget = (16 * n_groups + n / 4 + (1 << 14)) / (2 * d)
+    halvings = 18 if dtype == np.float32 else 40
+    parts: list[Any] = [None] * (2 * d)
+
+    def divide(start: int, stop: int) -> None:
+        for face in range(start, stop):
+            f, sign = face // 2, 1 - 2 * (face % 2)
+            rows = np.empty((n_groups, d + 1))
+            np.multiply(exact[:, f], sign, out=rows[:, 0])
+            for g in range(d - 1):
+                rows[:, 1 + g] = exact[:, g + (g >= f)]
+            rows[:, d] = margin
+            parts[face] = kernels.divide(
+                rows,
+                grid,
+                table[face],
+                slip,
+                2.0**-halvings,
+                inner,
+                _OUTER[d],
+                _LISTED,
+                budget,
+            )
+
+    for_each_range(divide, 2 * d, 1, num_threads)
+    low, high, at, lists = _join(parts, table)
+    table = table.reshape(-1)
+    boxes = np.empty((0, 2, d), dtype)
+    if not high.all():
+        levels = max(0, (n_groups // 16).bit_length())
+        boxes = np.empty((2 << levels, 2, d), dtype)
+        order = np.arange(n_groups, dtype=np.int32)
+        kernels.tree(_readonly(distinct), levels, order, boxes)
+        lists = np.concatenate([lists, order])
+    named, spans, members = kernels.regroup(lists, table, group, outer, n_groups)
+    return ConeIndex(
+        distinct[named], spans, members, table, grid, low, high, at.astype(dtype), lists,
+        boxes, least, dtype.type(0),
+    )  # fmt: skip
+
+
+def _join(parts: list[Any], table: NDArray[np.int32]) -> tuple[NDArray[Any], ...]:
+    """The faces' nodes and lists as one; the table's entries follow."""
+    nodes = listed = 0
+    lows = []
+    for face, (low, high, _, lists) in enumerate(parts):
+        lows.append(np.where(high < 0, low + nodes, low + listed).astype(np.int32))
+        table[face][table[face] >= 0] += nodes
+        nodes += len(low)
+        listed += len(lists)
+    high, at, lists = (np.concatenate([part[p] for part in parts]) for p in (1, 2, 3))
+    return np.concatenate(lows), high, at, lists
+
+
+def _all_tie(keys: NDArray[Any]) -> ConeIndex:
+    """Keys that are all zero: no query tells them apart."""
+    none = np.empty(0, np.int32)
+    boxes = np.empty((0, 2, keys.shape[1]), keys.dtype)
+    largest = keys.dtype.type(np.inf)
+    return ConeIndex(
+        keys[:1], np.zeros(2, np.int64), np.zeros(1, np.int64), none, 1, none, none,
+        np.empty(0, keys.dtype), none, boxes, largest, largest,
+    )  # fmt: skip
+
+
+def _distinct(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], int]:
+    """Distinct keys, the number of each key among them, and how many they are.
+
+    To tell equal keys apart is slower but not wrong: a sample shows whether they are many.
+    """
+    keys = keys + keys.dtype.type(0)  # -0 becomes 0, which scores the same
+    n = len(keys)
+    group, first = np.empty(n, np.int32), np.empty(n, np.int32)
+    unsigned = f"u{keys.dtype.itemsize}"
+    sample = np.ascontiguousarray(keys[:: max(1, n // _SAMPLE)])
+    if kernels.collapse(sample.view(unsigned), group, first) == len(sample):
+        return keys, np.arange(n, dtype=np.int32), n
+    n_groups = kernels.collapse(keys.view(unsigned), group, first)
+    return keys[first[:n_groups]], group, n_groups
+
+
+def _outer_keys(
+    keys: NDArray[Any], exponent: int, relative: float, absolute: float, num_threads: int
+) -> NDArray[np.int64]:
+    """Increasing indices of keys, all that may win among them; inner ones are left out if possible.
+
+    Two balls and a box in the middle of the keys, stretched as the keys are, are blown up to inside
+    the convex hull of some outermost keys; what lies inside never wins.
+    """
+    n, d = keys.shape
+    if n <= _WORTH_REDUCING or d not in _FANS:
+        return np.arange(n)
+    margin = (exponent, relative, absolute)
+    outer = keys[:: max(1, n // _SAMPLE)]
+    enough = len(outer) // 2
+    for per_side in _FANS[d]:
+        bodies = _bodies(outer, per_side, *margin)
+        outer = outer[_outside(outer, *bodies, num_threads)]
+    if len(outer) > enough:
+        return np.arange(n)
+    kept = _outside(keys, *bodies, num_threads)
+    if len(kept) > _WORTH_ANOTHER:
+        outer = keys[kept]
+        kept = kept[_outside(outer, *_bodies(outer, _FANS[d][0], *margin), num_threads)]
+    return kept
+
+
+def _bodies(
+    keys: NDArray[Any], per_side: int, exponent: int, relative: float, absolute: float
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Frames (4, d) and radii (3,) of a ball, another ball and a box in the hull of ``keys``.
+
+    The first frame is the median and the inverse distance of the quartiles, for heavy tails; the
+    second the middle and the inverse width of the range, for keys that fill their box.
+
+    For a query t in a box of directions and any key w, the hull reaches to <t, w>, and a body of
+    radius r to <t, middle> + r |t / scale|, in the dual norm. The quotient of the linear
+    <t, w - middle> and the convex |t / scale| is quasi-concave where positive: over a box of
+    directions it is least at a corner. The margin of w is taken off first. That of an inner key p,
+    with |p|_1 <= |middle|_1 + r sum 1/scale, is taken off afterwards, by the least |t / scale|.
+    """
+    d = keys.shape[1]
+    dtype = keys.dtype
+    few = np.sort(keys[:: max(1, len(keys) // 1024)], axis=0)
+    low, high = keys.min(axis=0), keys.max(axis=0)
+    frames = np.empty((4, d), dtype)
+    with np.errstate(all="ignore"):
+        frames[0] = few[len(few) // 2]
+        frames[1] = 1 / (few[3 * len(few) // 4] - few[len(few) // 4])
+        frames[2] = low / 2 + high / 2
+        frames[3] = 1 / (high - low)
+    centres, corners = _fan(d, per_side)
+    keys = _some_outer(keys, frames[0], frames[1], _FAN_SCORES // len(centres))
+    exact = _scaled(keys, -exponent)
+    heads = np.empty(len(centres), np.int64)
+    kernels.extremes(np.ascontiguousarray(exact.T), centres, heads)
+    outermost = exact[heads]
+    radii = np.zeros(3)
+    for body, (frame, norm) in enumerate(((0, 2), (2, 2), (2, np.inf))):
+        scale = frames[frame + 1]
+        if not np.all(np.isfinite(scale) & (scale > 0)):
+            continue
+        middle = _scaled(frames[frame], -exponent)
+        unit = _scaled(1 / scale.astype(np.float64), -exponent)
+        size = np.abs(middle).sum()
+        margin = relative * (np.abs(outermost).sum(axis=1) + size) + absolute
+        reach = np.matmul(corners, (outermost - middle)[:, :, None])[:, :, 0] - margin[:, None]
+        wide = np.abs(corners) * unit
+        dual = np.sqrt((wide * wide).sum(axis=2)) if norm == 2 else wide.sum(axis=2)
+        radius = float((reach / dual).min())
+        radius -= relative * (size + max(0.0, radius) * unit.sum()) / unit.min()
+        radius *= 1 - (8 * d + 64) * float(np.finfo(dtype).eps)
+        if radius > 2.0**-10:  # squares of much smaller numbers may underflow
+            radii[body] = radius**2 if norm == 2 else radius
+    frames[~np.isfinite(frames)] = 0
+    return frames, radii.astype(dtype)
+
+
+def _some_outer(
+    keys: NDArray[Any], middle: NDArray[Any], scale: NDArray[Any], most: int
+) -> NDArray[Any]:
+    """At most ``most`` of the keys: half spread out, half those farthest from the middle."""
+    if len(keys) <= most:
+        return keys
+    spread = keys[:: -(-2 * len(keys) // most)]
+    some = keys[:: max(1, len(keys) // (4 * most))]
+    with np.errstate(all="ignore"):
+        far = np.square((some - middle) * scale).sum(axis=1)
+    farthest = np.argpartition(far, -(most // 2))[-(most // 2) :]
+    return np.concatenate([spread, some[farthest]])
+
+
+def _scaled(x: NDArray[Any], exponent: int) -> NDArray[Any]:
+    """``x`` times a power of two, in float64; the power alone might overflow."""
+    half = exponent // 2
+    return x.astype(np.float64) * 2.0**half * 2.0 ** (exponent - half)
+
+
+@cache
+def _fan(d: int, per_side: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Centres (F, d) and corners (F, 2^(d-1), d) of equal boxes on all faces."""
+    steps = (2 * np.arange(per_side) + 1) / per_side - 1
+    boxes = np.array(list(itertools.product(steps, repeat=d - 1)))
+    signs = np.array(list(itertools.product((-1.0, 1.0), repeat=d - 1)))
+    ends = boxes[:, None] + signs / per_side
+    centres, corners = [], []
+    for f in range(d):
+        for side in (1.0, -1.0):
+            centres.append(np.insert(boxes, f, side, axis=1))
+            corners.append(np.insert(ends, f, side, axis=2))
+    return np.concatenate(centres), np.concatenate(corners)
+
+
+def _outside(
+    keys: NDArray[Any], frames: NDArray[Any], radii: NDArray[Any], num_threads: int
+) -> NDArray[np.int64]:
+    """Indices of the keys that lie in none of the bodies."""
+    n, d = keys.shape
+    keys = _readonly(np.ascontiguousarray(keys))
+    kept = np.empty(n, np.int64)
+    found: dict[int, int] = {}
+
+    def look(start: int, stop: int) -> None:
+        found[start] = kernels.outside(keys, frames, radii, start, stop, kept[start:stop], (0,) * d)
+
+    for_each_range(look, n, _ROWS, num_threads)
+    return np.concatenate([kept[start : start + found[start]] for start in sorted(found)])
+
+
+def _readonly(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.setflags(write=False)
+    return view

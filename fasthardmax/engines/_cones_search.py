@@ -1,0 +1,318 @@
+"""Machine code that asks a cone index: find a query's cell, score its candidates, take the mean.
+
+Everything here lives in one file because Numba's disk cache notices changes of this file only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = ["FIRST", "LAST", "MEAN", "attend", "average", "list_ties"]
+
+_compiled = njit(nogil=True, cache=True, error_model="numpy")
+
+MEAN, FIRST, LAST = 0, 1, 2
+
+
+@_compiled
+def _cell(query, i, least, table, grid, dims):
+    """The table's entry for query i; the table's length where the query is too short for it."""
+    d = len(dims)
+    face, length = 0, abs(query[i, 0])
+    for f in range(1, d):
+        x = abs(query[i, f])
+        longer = x > length
+        face = f if longer else face
+        length = x if longer else length
+    if not length >= least:
+        return len(table)
+    cell = 2 * face + (query[i, face] < 0)
+    half = query.dtype.type(grid // 2)
+    one = query.dtype.type(1)
+    for g in range(d - 1):
+        t = query[i, g + (g >= face)] / length
+        cell = cell * grid + min(grid - 1, np.int64((t + one) * half))
+    return np.int64(table[cell])
+
+
+@_compiled
+def _leaf(query, i, node, low, high, at, dims):
+    """The leaf under ``node`` that holds query i."""
+    d = len(dims)
+    if high[node] >= 0:
+        return node
+    face, length = 0, abs(query[i, 0])
+    for f in range(1, d):
+        x = abs(query[i, f])
+        longer = x > length
+        face = f if longer else face
+        length = x if longer else length
+    while high[node] < 0:
+        f = -1 - high[node]
+        f += f >= face
+        node = low[node] + (query[i, f] / length >= at[node])
+    return node
+
+
+@_compiled
+def _score(query, i, keys, j, dims):
+    score = query[i, 0] * keys[j, 0]
+    for f in range(1, len(dims)):
+        score += query[i, f] * keys[j, f]
+    return score
+
+
+@_compiled
+def _bound(query, i, box, dims):
+    """The canonical score of a box's best corner: rounding is monotone, so no key scores more."""
+    score = max(query[i, 0] * box[0, 0], query[i, 0] * box[1, 0])
+    for f in range(1, len(dims)):
+        score += max(query[i, f] * box[0, f], query[i, f] * box[1, f])
+    return score
+
+
+@_compiled
+def _tied_in_tree(query, i, lists, boxes, keys, tied, dims):
+    """As :func:`_tied` over all candidates, the last ``len(keys)`` entries of ``lists``."""
+    n = len(keys)
+    first = len(lists) - n
+    bottom = len(boxes) // 2
+    nodes = np.empty(64, np.int64)
+    bounds = np.empty(64, keys.dtype)
+    nodes[0], bounds[0] = 1, np.inf
+    pending = 1
+    best = keys.dtype.type(-np.inf)
+    found = scored = 0
+    while pending:
+        pending -= 1
+        node = nodes[pending]
+        if bounds[pending] < best:
+            continue
+        if node < bottom:
+            left, right = (
+                _bound(query, i, boxes[2 * node], dims),
+                _bound(query, i, boxes[2 * node + 1], dims),
+            )
+            nodes[pending], bounds[pending] = 2 * node, left
+            nodes[pending + 1], bounds[pending + 1] = 2 * node + 1, right
+            if left > right:
+                nodes[pending], bounds[pending] = 2 * node + 1, right
+                nodes[pending + 1], bounds[pending + 1] = 2 * node, left
+            pending += 2
+            continue
+        start, stop = n * (node - bottom) // bottom, n * (node - bottom + 1) // bottom
+        scored += stop - start
+        for j in range(first + start, first + stop):
+            score = _score(query, i, keys, lists[j], dims)
+            if score > best:
+                best = score
+                found = 0
+            if score == best:
+                tied[found] = lists[j]
+                found += 1
+    return found, scored
+
+
+@_compiled
+def _tied(query, i, entry, low, high, at, lists, boxes, keys, tied, dims):
+    """Write the winning candidates of query i to ``tied``; how many, and how many were scored."""
+    if entry < 0:
+        tied[0] = -1 - entry
+        return 1, 0
+    leaf = _leaf(query, i, entry, low, high, at, dims)
+    if high[leaf] == 0:
+        return _tied_in_tree(query, i, lists, boxes, keys, tied, dims)
+    start, stop = low[leaf], low[leaf] + high[leaf]
+    tied[0] = lists[start]
+    if stop - start == 1:
+        return 1, 0
+    best = _score(query, i, keys, lists[start], dims)
+    found = 1
+    for j in range(start + 1, stop):
+        score = _score(query, i, keys, lists[j], dims)
+        if score > best:
+            best = score
+            found = 0
+        if score == best:
+            tied[found] = lists[j]
+            found += 1
+    return found, stop - start
+
+
+@_compiled
+def _sort(numbers, n):
+    """Sort numbers[:n] in place: a shell sort, for it compiles fast and ties are mostly few."""
+    gap = 1
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    while gap:
+        for i in range(gap, n):
+            x = numbers[i]
+            j = i
+            while j >= gap and numbers[j - gap] > x:
+                numbers[j] = numbers[j - gap]
+                j -= gap
+            numbers[j] = x
+        gap //= 3
+
+
+@_compiled
+def _copy_row(mean, first, count, i, j):
+    """Answer query i as query j."""
+    for c in range(mean.shape[1]):
+        mean[i, c] = mean[j, c]
+    first[i] = first[j]
+    count[i] = count[j]
+
+
+@_compiled
+def _settle(tied, found, spans, members, value, ties, mean):
+    """The mean over the members of the tied candidates; returns the first one and their number."""
+    n = 0
+    for t in range(found):
+        n += spans[tied[t] + 1] - spans[tied[t]]
+    winners = np.empty(n, np.int64)
+    n = 0
+    for t in range(found):
+        for s in range(spans[tied[t]], spans[tied[t] + 1]):
+            winners[n] = members[s]
+            n += 1
+    _sort(winners, n)
+    _average_rows(value, winners, ties, mean)
+    return winners[0], n
+
+
+@_compiled
+def _average_rows(value, winners, ties, mean):
+    n = len(winners)
+    row = winners[n - 1] if ties == LAST else winners[0]
+    for c in range(len(mean)):
+        mean[c] = value[row, c]
+    if ties == MEAN and n > 1:
+        for w in range(1, n):
+            for c in range(len(mean)):
+                mean[c] += value[winners[w], c]
+        divisor = mean.dtype.type(n)
+        for c in range(len(mean)):
+            mean[c] /= divisor
+
+
+@_compiled
+def average(value, spans, members, ties, start, stop, means):
+    """The mean value of the members of each candidate start..stop-1."""
+    for g in range(start, stop):
+        _average_rows(value, members[spans[g] : spans[g + 1]], ties, means[g])
+
+
+@_compiled
+def _scan(query, i, keys, value, ties, mean, dims):
+    """Decide query i over all ``keys``: last resort where scores underflow."""
+    best = _score(query, i, keys, 0, dims)
+    first, last, count = 0, 0, 0
+    for j in range(len(keys)):
+        score = _score(query, i, keys, j, dims)
+        if score > best:
+            best, first, count = score, j, 0
+        if score == best:
+            last = j
+            count += 1
+    width = value.shape[1]
+    row = last if ties == LAST else first
+    for c in range(width):
+        mean[c] = value[row, c]
+    if width and ties == MEAN and count > 1:
+        for j in range(first + 1, last + 1):
+            if _score(query, i, keys, j, dims) == best:
+                for c in range(width):
+                    mean[c] += value[j, c]
+        divisor = mean.dtype.type(count)
+        for c in range(width):
+            mean[c] /= divisor
+    return first, count
+
+
+@_compiled
+def attend(
+    query, key, value, candidates, spans, members, source, rows,
+    table, grid, low, high, at, lists, boxes, least, zero,
+    ties, start, stop, mean, first, count, dims,
+):  # fmt: skip
+    """Answer queries start..stop-1; returns how many candidates were scored.
+
+    ``source[rows[c]]`` is the mean over candidate c alone. Queries no longer than ``zero`` tie with
+    every key.
+    """
+    n_values = mean.shape[1]
+    tied = np.empty(len(candidates), np.int32)
+    held = np.empty(len(candidates), np.int32)
+    n_held = 0
+    held_row = -1
+    zero_row = -1
+    scored = 0
+    for i in range(start, stop):
+        entry = _cell(query, i, least, table, grid, dims)
+        if entry < 0:
+            c = -1 - entry
+            found = 1
+        elif entry == len(table):
+            flat = True
+            for f in range(len(dims)):
+                flat &= abs(query[i, f]) <= zero
+            if flat and zero_row >= 0:
+                _copy_row(mean, first, count, i, zero_row)
+                continue
+            first[i], count[i] = _scan(query, i, key, value, ties, mean[i], dims)
+            scored += len(key)
+            if flat:
+                zero_row = i
+            continue
+        else:
+            found, n = _tied(query, i, entry, low, high, at, lists, boxes, candidates, tied, dims)
+            scored += n
+            c = tied[0]
+        if found == 1:
+            first[i] = members[spans[c]]
+            count[i] = spans[c + 1] - spans[c]
+            for v in range(n_values):
+                mean[i, v] = source[rows[c], v]
+            continue
+        # Neighbours in a row often tie alike: the latest tie set is kept.
+        same = found == n_held
+        for t in range(found if same else 0):
+            same &= tied[t] == held[t]
+        if same:
+            _copy_row(mean, first, count, i, held_row)
+            continue
+        first[i], count[i] = _settle(tied, found, spans, members, value, ties, mean[i])
+        for t in range(found):
+            held[t] = tied[t]
+        n_held, held_row = found, i
+    return scored
+
+
+@_compiled
+def list_ties(
+    query, key, candidates, spans, members, table, grid, low, high, at, lists, boxes, least,
+    first, indptr, start, stop, indices, dims,
+):  # fmt: skip
+    """Write every winner of queries start..stop-1, in increasing order."""
+    tied = np.empty(len(candidates), np.int32)
+    for i in range(start, stop):
+        into = indices[indptr[i] : indptr[i + 1]]
+        entry = _cell(query, i, least, table, grid, dims)
+        n = 0
+        if entry == len(table):
+            best = _score(query, i, key, first[i], dims)
+            for j in range(first[i], len(key)):
+                if _score(query, i, key, j, dims) == best:
+                    into[n] = j
+                    n += 1
+            continue
+        found, _ = _tied(query, i, entry, low, high, at, lists, boxes, candidates, tied, dims)
+        for t in range(found):
+            for s in range(spans[tied[t]], spans[tied[t] + 1]):
+                into[n] = members[s]
+                n += 1
+        if found > 1:
+            _sort(into, n)

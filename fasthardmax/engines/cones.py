@@ -1,0 +1,146 @@
+"""The cones engine: for up to six features, an index over the keys and one pass over the queries.
+
+Each batch entry's keys get a :class:`ConeIndex`; a query looks up its cell there and scores the
+few keys that may win in it, canonically.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._problem import Answer, Problem
+from .._threads import for_each_range
+from . import _cones_search as search
+from ._cones_index import MAX_FEATURES, ConeIndex, build
+
+__all__ = ["attend", "build", "list_ties", "list_winners", "refusal", "run", "run_counting"]
+
+_TIES = {"mean": search.MEAN, "first": search.FIRST, "last": search.LAST}
+_ROWS = 1 << 15  # queries per range: about a millisecond
+
+
+def refusal(problem: Problem) -> str | None:
+    """Why the engine cannot run ``problem``, or None if it can."""
+    if problem.mask is not None or problem.is_causal:
+        return "it takes no mask and is not causal"
+    if not 1 <= problem.n_features <= MAX_FEATURES:
+        return f"it takes 1 to {MAX_FEATURES} features, not {problem.n_features}"
+    return None
+
+
+def run(problem: Problem) -> Answer:
+    """Means, first winners and winner counts of every query."""
+    return run_counting(problem)[0]
+
+
+def run_counting(problem: Problem) -> tuple[Answer, float]:
+    """The answer, and how many candidates were scored per query."""
+    answer = problem.empty_answer()
+    n_rows = problem.n_batch * problem.n_queries
+    if n_rows == 0 or problem.n_keys == 0:
+        answer.first[...] = -1
+        answer.count[...] = 0
+        answer.mean[...] = 0
+        return answer, 0.0
+    scored = 0
+    for k in np.unique(problem.key_of):
+        index = _index(problem, k)
+        for b in np.flatnonzero(problem.key_of == k):
+            scored += attend(
+                index, problem.query[problem.query_of[b]], problem.key[k],
+                problem.value[problem.value_of[b]], problem.ties, problem.num_threads,
+                answer.mean[b], answer.first[b], answer.count[b],
+            )  # fmt: skip
+    return answer, scored / n_rows
+
+
+def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All winners, query after query, in increasing order."""
+    indices = np.empty(indptr[-1], np.int64)
+    if problem.n_keys == 0:
+        return indices
+    n = problem.n_queries
+    for k in np.unique(problem.key_of):
+        index = _index(problem, k)
+        for b in np.flatnonzero(problem.key_of == k):
+            list_ties(
+                index, problem.query[problem.query_of[b]], problem.key[k], answer.first[b],
+                indptr[b * n : (b + 1) * n + 1], problem.num_threads, indices,
+            )  # fmt: skip
+    return indices
+
+
+def attend(
+    index: ConeIndex, query: NDArray[Any], key: NDArray[Any], value: NDArray[Any], ties: str,
+    num_threads: int, mean: NDArray[Any], first: NDArray[np.int64], count: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """Answer the queries (L, d) of one batch entry; returns how many candidates were scored."""
+    n, d = query.shape
+    query, key, value = _readonly(query), _readonly(key), _readonly(value)
+    source, rows = value, index.members
+    if ties == "last":
+        rows = index.members[index.spans[1:] - 1]
+    elif len(index.members) > len(index.candidates):
+        rows = index.members[index.spans[:-1]]
+        if ties == "mean" and value.shape[1]:
+            source, rows = _average(index, value, num_threads), np.arange(len(index.candidates))
+    scored = []
+
+    def work(start: int, stop: int) -> None:
+        scored.append(
+            search.attend(
+                query, key, value, *_searched(index)[:3], _readonly(source), _readonly(rows),
+                *_searched(index)[3:], index.zero, _TIES[ties], start, stop,
+                mean, first, count, (0,) * d,
+            )
+        )  # fmt: skip
+
+    for_each_range(work, n, _ROWS, num_threads)
+    return sum(scored)
+
+
+def list_ties(
+    index: ConeIndex, query: NDArray[Any], key: NDArray[Any], first: NDArray[np.int64],
+    indptr: NDArray[np.int64], num_threads: int, indices: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Write all winners of the queries (L, d) of one batch entry."""
+
+    def work(start: int, stop: int) -> None:
+        search.list_ties(
+            _readonly(query), _readonly(key), *_searched(index), _readonly(first),
+            _readonly(indptr), start, stop, indices, (0,) * query.shape[1],
+        )  # fmt: skip
+
+    for_each_range(work, len(query), _ROWS, num_threads)
+
+
+def _index(problem: Problem, k: int) -> ConeIndex:
+    return build(problem.key[k], problem.key_peak[k], problem.num_threads)
+
+
+def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray[Any]:
+    """The mean value of each candidate's members."""
+    means = np.empty((len(index.candidates), value.shape[1]), value.dtype)
+
+    def work(start: int, stop: int) -> None:
+        search.average(
+            value, _readonly(index.spans), _readonly(index.members), search.MEAN, start, stop, means
+        )
+
+    for_each_range(work, len(means), _ROWS, num_threads)
+    return means
+
+
+def _searched(index: ConeIndex) -> tuple[Any, ...]:
+    """What the search reads of an index, arrays read-only: Numba compiles anew for other flags."""
+    parts = index[:-1]
+    return tuple(_readonly(part) if isinstance(part, np.ndarray) else part for part in parts)
+
+
+def _readonly(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.setflags(write=False)
+    return view

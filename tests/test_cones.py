@@ -1,0 +1,266 @@
+"""The cones engine: the reference's bits on every kind of key, and complete candidate lists."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasthardmax import hardmax_attention, hardmax_winners
+from fasthardmax._assemble import attention_problem
+from fasthardmax._problem import Problem, self_attention
+from fasthardmax.engines import _cones_index, cones, direct, reference
+from fasthardmax.index import HardmaxIndex
+
+from .cases import CASES
+from .clouds import DTYPES, Array, DType, ball, circle, gaussian, lattice, seeded, sphere
+from .compare import assert_same_bits, assert_same_fields
+
+TIES = ("mean", "first", "last")
+
+
+def _check(problem: Problem, judge: Any = reference) -> None:
+    """Fail unless the engine gives the judge's bits, the lists of winners included."""
+    expected = judge.run(problem)
+    answer = cones.run(problem)
+    assert_same_fields(answer, expected, ("mean", "first", "count"), "cones")
+    indptr = np.concatenate([[0], np.cumsum(expected.count.reshape(-1))]).astype(np.int64)
+    assert_same_bits(
+        cones.list_winners(problem, answer, indptr),
+        judge.list_winners(problem, expected, indptr),
+        "winners",
+    )
+
+
+def _from_case(name: str, dtype: DType, ties: str) -> Problem:
+    arguments = CASES[name](dtype)
+    options: dict[str, Any] = {"attn_mask": None, "is_causal": False, "enable_gqa": False}
+    arrays = [arguments.pop(part) for part in ("query", "key", "value")]
+    return attention_problem(*arrays, **{**options, **arguments}, ties=ties, num_threads=2)[0]
+
+
+def _accepted(name: str) -> bool:
+    return cones.refusal(_from_case(name, DTYPES[1], "mean")) is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", list(filter(_accepted, CASES)))
+def test_cases_equal_reference(name: str, dtype: DType) -> None:
+    for ties in TIES:
+        _check(_from_case(name, dtype, ties))
+
+
+def _curve(n: int, d: int, dtype: DType) -> Array:
+    t = seeded(f"curve {n} {d}").uniform(-1, 1, n)
+    return np.stack([t ** (k + 1) for k in range(d)], axis=1).astype(dtype)
+
+
+def _flat(n: int, d: int, dtype: DType, rank: int) -> Array:
+    rng = seeded(f"flat {n} {d} {rank}")
+    return (rng.standard_normal((n, rank)) @ rng.standard_normal((rank, d)) + 0.3).astype(dtype)
+
+
+def _outlier(n: int, d: int, dtype: DType) -> Array:
+    points = gaussian(n, d, dtype)
+    points[n // 2] = 1e6
+    return points
+
+
+def _two_clusters(n: int, d: int, dtype: DType) -> Array:
+    side = np.where(np.arange(n)[:, None] % 2, 1.0, -1.0)
+    return (side + 1e-3 * gaussian(n, d, np.dtype(np.float64))).astype(dtype)
+
+
+def _near_ties(n: int, d: int, dtype: DType) -> Array:
+    return (1 + 4 * np.finfo(dtype).eps * seeded("near").integers(0, 8, (n, d))).astype(dtype)
+
+
+HARD: dict[str, Callable[[int, int, DType], Array]] = {
+    "Gaussian": gaussian,
+    "sphere": sphere,
+    "ball": ball,
+    "moment curve": _curve,
+    "cube": lambda n, d, t: seeded(f"cube {d}").uniform(-1, 1, (n, d)).astype(t),
+    "lattice": lambda n, d, t: lattice(int(n ** (1 / d)), d, t),
+    "collinear": lambda n, d, t: _flat(n, d, t, 1),
+    "coplanar": lambda n, d, t: _flat(n, d, t, 2),
+    "all equal": lambda n, d, t: np.tile(gaussian(1, d, t), (n, 1)),
+    "many zeros": lambda n, d, t: gaussian(n, d, t) * (np.arange(n)[:, None] % 2).astype(t),
+    "duplicates": lambda n, d, t: gaussian(n // 9, d, t)[seeded("again").integers(0, n // 9, n)],
+    "two far clusters": _two_clusters,
+    "heavy tails": lambda n, d, t: seeded(f"t {d}").standard_t(1.2, (n, d)).astype(t),
+    "one outlier": _outlier,
+    "offset by 1e6": lambda n, d, t: gaussian(n, d, t) + t.type(1e6),
+    "near ties": _near_ties,
+    "stretched": lambda n, d, t: gaussian(n, d, t) * t.type(10.0) ** np.arange(d, dtype=t),
+}
+
+
+@pytest.mark.parametrize("d", range(1, 7))
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", HARD)
+def test_hard_keys_equal_direct(kind: str, dtype: DType, d: int) -> None:
+    """Enough keys to be reduced, and both themselves and directions between them as queries."""
+    points = HARD[kind](4000, d, dtype)
+    some = seeded(f"queries {kind} {d}").integers(0, len(points), (2, 150))
+    axes = np.concatenate([np.eye(d), -np.eye(d), np.zeros((1, d))]).astype(dtype)
+    query = np.concatenate([points[some[0]], points[some[0]] - points[some[1]], axes])
+    _check(self_attention(points[None], np.ascontiguousarray(query[None]), 2), direct)
+
+
+def _exact(row: Array) -> list[Fraction]:
+    return [Fraction(float(x)) for x in row]
+
+
+@pytest.mark.parametrize("d", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["sphere", "lattice", "duplicates", "near ties", "offset by 1e6"])
+def test_candidate_lists_are_complete(kind: str, d: int) -> None:
+    """In exact arithmetic: who wins at a corner or the centre of a cell is listed there."""
+    keys = HARD[kind](60, d, DTYPES[1])
+    index = cones.build(keys, np.abs(keys).max(axis=0), 1)
+    exact = [_exact(key) for key in keys]
+    seen = 0
+    cells = index.table.reshape(2 * d, -1)
+    for face, at in seeded(f"cells {kind} {d}").integers(0, cells.shape, (40, 2)).tolist():
+        listed = _listed(index, int(cells[face, at]))
+        if listed is None:
+            continue
+        seen += 1
+        position = np.unravel_index(at, (index.grid,) * (d - 1))
+        for ends in itertools.product((0, Fraction(1, 2), 1), repeat=d - 1):
+            t = [
+                2 * (int(p) + e) / Fraction(index.grid) - 1
+                for p, e in zip(position, ends, strict=True)
+            ]
+            t.insert(face // 2, Fraction(1 - 2 * (face % 2)))
+            scores = [sum(a * b for a, b in zip(t, key, strict=True)) for key in exact]
+            best = max(scores)
+            assert {j for j, s in enumerate(scores) if s == best} <= listed
+    assert seen > 10
+
+
+def _listed(index: Any, entry: int) -> set[int] | None:
+    """All keys under a table's entry; None where they are not listed."""
+    if entry < 0:
+        candidates = [-1 - entry]
+    else:
+        nodes, candidates = [entry], []
+        while nodes:
+            node = nodes.pop()
+            low, high = int(index.low[node]), int(index.high[node])
+            if high < 0:
+                nodes += [low, low + 1]
+            elif high == 0:
+                return None
+            else:
+                candidates += index.lists[low : low + high].tolist()
+    spans = index.spans
+    return {int(j) for c in candidates for j in index.members[spans[c] : spans[c + 1]]}
+
+
+def test_a_margin_too_small_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where rounding decides, candidates without a margin are too few."""
+    points = _near_ties(300, 3, DTYPES[0])
+    query = gaussian(300, 3, DTYPES[0])
+    problem = self_attention(points[None], query[None], 1)
+    _check(problem)
+    margins = _cones_index.margins
+    monkeypatch.setattr(
+        _cones_index, "margins", lambda d, t: (-margins(d, t)[0], *margins(d, t)[1:])
+    )
+    with pytest.raises(AssertionError, match="differ"):
+        _check(problem)
+
+
+def test_a_dropped_candidate_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = circle(200, DTYPES[1])
+    problem = self_attention(points[None], points[None], 1)
+    outer = _cones_index._outer_keys
+    monkeypatch.setattr(_cones_index, "_outer_keys", lambda *a: outer(*a)[1:])
+    with pytest.raises(AssertionError, match="differ"):
+        _check(problem)
+
+
+@pytest.mark.parametrize("listed", [0, 2])
+@pytest.mark.parametrize("d", [1, 2, 3, 5])
+def test_tree_of_boxes_does_not_show(d: int, listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cones_index, "_LISTED", listed)
+    for kind in ("Gaussian", "sphere", "lattice", "duplicates", "near ties"):
+        points = HARD[kind](700, d, DTYPES[0])
+        _check(self_attention(points[None], points[None], 1))
+
+
+def test_refusals() -> None:
+    problem = self_attention(np.zeros((1, 3, 2)), np.zeros((1, 3, 2)), 1)
+    assert cones.refusal(problem) is None
+    assert "mask" in str(cones.refusal(replace(problem, is_causal=True)))
+    wide = self_attention(np.zeros((1, 3, 7)), np.zeros((1, 3, 7)), 1)
+    assert "1 to 6 features, not 7" in str(cones.refusal(wide))
+
+
+def test_few_candidates_are_scored() -> None:
+    points = gaussian(50_000, 3, DTYPES[1])
+    _, scored = cones.run_counting(self_attention(points[None], points[None], 2))
+    assert scored < 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_index_answers_as_the_operator(dtype: DType) -> None:
+    keys, query = lattice(5, 3, dtype), lattice(4, 3, dtype).reshape(4, 16, 3)
+    value = gaussian(len(keys), 4, dtype)
+    index = HardmaxIndex(keys)
+    for ties in TIES:
+        expected = hardmax_attention(query, keys, value, ties=ties, engine="reference")
+        assert_same_bits(index.attend(query, value, ties), expected)
+    expected = hardmax_winners(query, keys, return_all=True, engine="reference")
+    winners = index.winners(query, return_all=True)
+    assert_same_fields(winners, expected, ("first", "count", "indptr", "indices"), "index")
+    assert 8 <= index.n_candidates < len(keys)
+    assert index.n_leaves > 0
+    assert index.nbytes > 0
+
+
+def test_index_promotes_as_the_operator() -> None:
+    keys, query = gaussian(30, 2, DTYPES[0]), gaussian(7, 2, DTYPES[1])
+    value = gaussian(30, 2, DTYPES[0])
+    expected = hardmax_attention(query, keys, value, engine="reference")
+    assert_same_bits(HardmaxIndex(keys).attend(query, value), expected)
+
+
+def test_index_without_keys() -> None:
+    index = HardmaxIndex(np.empty((0, 2)))
+    assert_same_bits(index.attend(np.ones((3, 2)), np.empty((0, 4))), np.zeros((3, 4)))
+    winners = index.winners(np.ones((3, 2)), return_all=True)
+    assert winners.first.tolist() == [-1] * 3
+    assert winners.indices is not None
+    assert len(winners.indices) == 0
+    assert index.n_candidates == index.n_leaves == index.nbytes == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: HardmaxIndex([1.0]), r"keys: got shape \(1,\), expected \(S, E\)"),
+        (lambda: HardmaxIndex(np.ones((2, 7))), "keys: got 7 features, expected 1 to 6"),
+        (lambda: HardmaxIndex(np.ones((2, 0))), "keys: got 0 features, expected 1 to 6"),
+        (lambda: HardmaxIndex([[np.nan, 1]]), r"keys: got nan at index \(0, 0\)"),
+        (lambda: HardmaxIndex([[1, 2]]).winners([[1, 2, 3]]), r"queries: got shape \(1, 3\)"),
+        (lambda: HardmaxIndex([[1, 2]]).winners([[1, np.inf]]), "queries: got inf at index"),
+        (
+            lambda: HardmaxIndex([[1, 2]]).attend([[1, 2]], [[1], [2]]),
+            r"values: got shape \(2, 1\)",
+        ),
+        (lambda: HardmaxIndex([[1, 2]]).attend([[1, 2]], [[1]], "all"), "ties: got 'all'"),
+        (lambda: HardmaxIndex([[1e200, 2]]).winners([[1e200, 2]]), "queries and keys: got scores"),
+        (lambda: HardmaxIndex([[1.0]] * 2).attend([[1.0]], [[1.7e308]] * 2), "values: got tied"),
+    ],
+)
+def test_bad_input_is_one_sentence(call: Callable[[], Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence) as caught:
+        call()
+    assert "\n" not in str(caught.value)

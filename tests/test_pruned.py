@@ -1,0 +1,260 @@
+"""The pruned engine: the reference's bits on easy and hard data, few pairs scored on easy data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fasthardmax._assemble import attention_problem
+from fasthardmax._problem import Problem, self_attention
+from fasthardmax._threads import for_each_range
+from fasthardmax.engines import _pruned_kernels, direct, pruned, reference
+
+from .cases import CASES
+from .clouds import (
+    DTYPES,
+    ball,
+    circle,
+    clustered,
+    gaussian,
+    lattice,
+    permuted_features,
+    seeded,
+    sphere,
+    ulp_neighbours,
+)
+from .compare import assert_same_bits
+
+DType = np.dtype[Any]
+Array = NDArray[Any]
+TIES = ("mean", "first", "last")
+
+
+def check(problem: Problem, ties: str, oracle: Any) -> None:
+    """Fail unless the engine gives the oracle's means, winners and lists."""
+    problem = replace(problem, ties=ties)
+    expected, answer = oracle.run(problem), pruned.run(problem)
+    for field in ("first", "count", "mean"):
+        assert_same_bits(getattr(answer, field), getattr(expected, field), f"{ties}: {field}")
+    indptr = np.concatenate([[0], np.cumsum(expected.count.reshape(-1))]).astype(np.int64)
+    assert_same_bits(
+        pruned.list_winners(problem, answer, indptr),
+        oracle.list_winners(problem, expected, indptr),
+        "winners",
+    )
+
+
+def _case(name: str, dtype: DType, num_threads: int) -> Problem:
+    plain = {"attn_mask": None, "is_causal": False, "enable_gqa": False}
+    arguments = {**plain, **CASES[name](dtype)}
+    return attention_problem(**arguments, ties="mean", num_threads=num_threads)[0]
+
+
+MASKED = [n for n in CASES if n.startswith(("mask:", "causal:")) or n.endswith("causal")]
+UNMASKED = [name for name in CASES if name not in MASKED]
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All levels of groups, and cells, even among a few dozen queries."""
+    monkeypatch.setattr(pruned, "_MAX_PANELS", 1)
+    monkeypatch.setattr(pruned, "_LEAVES", 2)
+    monkeypatch.setattr(pruned, "_CELLS", 2.0)
+    monkeypatch.setattr(pruned, "_PROBES", 4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", UNMASKED)
+def test_cases(name: str, dtype: DType) -> None:
+    for ties in TIES:
+        check(_case(name, dtype, 1), ties, reference)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", UNMASKED)
+def test_cases_in_small_groups(name: str, dtype: DType, small_groups: None) -> None:
+    check(_case(name, dtype, 2), "mean", reference)
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masked_cases_are_refused_with_a_reason(name: str) -> None:
+    problem = _case(name, DTYPES[1], 1)
+    refused = "mask" if problem.mask is not None and not problem.is_causal else "causal"
+    assert refused in str(pruned.refusal(problem))
+
+
+def test_plain_problems_are_not_refused() -> None:
+    points = gaussian(5, 2, DTYPES[1])[None]
+    assert pruned.refusal(self_attention(points, points, 1)) is None
+
+
+def _two_far(n: int, d: int, dtype: DType) -> Array:
+    points = gaussian(n, d, dtype)
+    points[::2] += dtype.type(100)
+    return points
+
+
+def _outlier(n: int, d: int, dtype: DType) -> Array:
+    points = gaussian(n, d, dtype)
+    points[n // 3] *= dtype.type(1e6)
+    return points
+
+
+def _line(n: int, d: int, dtype: DType) -> Array:
+    return (np.outer(seeded("line").permutation(n) - n // 2, np.arange(1, d + 1)) / 7).astype(dtype)
+
+
+def _moments(n: int, d: int, dtype: DType) -> Array:
+    x = 2 * seeded("moments").permutation(n)[:, None] / n - 1
+    return (x ** np.arange(1, d + 1)).astype(dtype)
+
+
+def _grid(n: int, d: int, dtype: DType) -> Array:
+    return seeded(f"grid {n} {d}").integers(-2, 3, (n, d)).astype(dtype)
+
+
+def _some_zero(n: int, d: int, dtype: DType) -> Array:
+    points = gaussian(n, d, dtype)
+    points[::5] = 0
+    return points
+
+
+def _magnitudes(n: int, d: int, dtype: DType) -> Array:
+    exponents = seeded("magnitudes").integers(-12, 12, (n, 1))
+    return (gaussian(n, d, np.dtype(np.float64)) * 10.0**exponents).astype(dtype)
+
+
+HARD: dict[str, Callable[[int, int, DType], Array]] = {
+    "gaussian": gaussian,
+    "clusters": clustered,
+    "ball": ball,
+    "sphere": sphere,
+    "cube": lambda n, d, t: (2 * seeded("cube").random((n, d)) - 1).astype(t),
+    "moment curve": _moments,
+    "lattice": _grid,
+    "line": _line,
+    "all equal": lambda n, d, t: np.tile(gaussian(1, d, t), (n, 1)),
+    "duplicates": lambda n, d, t: np.resize(gaussian(n // 7, d, t), (n, d)),
+    "two far clusters": _two_far,
+    "heavy tails": lambda n, d, t: seeded("heavy").standard_cauchy((n, d)).astype(t),
+    "one huge outlier": _outlier,
+    "offset": lambda n, d, t: gaussian(n, d, t) + t.type(1e6),
+    "near ties": ulp_neighbours,
+    "permuted features": permuted_features,
+    "some at the origin": _some_zero,
+    "many magnitudes": _magnitudes,
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("d", [1, 2, 3, 8, 16, 33, 64])
+@pytest.mark.parametrize("name", HARD)
+def test_hard_data(name: str, d: int, dtype: DType, small_groups: None) -> None:
+    points = HARD[name](500, d, dtype)[None]
+    problem = self_attention(points, points, 2)
+    check(problem, "mean", reference)
+    check(replace(problem, query=-problem.query), "last", reference)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", HARD)
+def test_hard_data_in_groups_of_the_usual_size(name: str, dtype: DType) -> None:
+    points = HARD[name](4000, 8, dtype)[None]
+    check(self_attention(points, points, 2), "mean", direct)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_circle_and_lattice(dtype: DType, small_groups: None) -> None:
+    for points in (circle(900, dtype), lattice(9, 3, dtype)):
+        check(self_attention(points[None], points[None], 2), "mean", reference)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_extreme_scales(dtype: DType, small_groups: None) -> None:
+    """Scores near the largest number, and products that underflow, from factors far apart."""
+    info = np.finfo(dtype)
+    points = sphere(300, 3, dtype)
+    high, low = dtype.type(info.max) / 100, dtype.type(info.tiny)
+    for of_query, of_key in ((low, high), (high, low), (1 / high, high), (1, low), (low, 1)):
+        problem = self_attention(
+            (points * dtype.type(of_key))[None], (points * dtype.type(of_query))[None], 1
+        )
+        check(problem, "mean", reference)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ranges_do_not_show(
+    threads: int, small_groups: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(work: Callable[[int, int], None], n_rows: int, _: int, num_threads: int) -> None:
+        for_each_range(work, n_rows, 3, num_threads)
+
+    monkeypatch.setattr(pruned, "for_each_range", cut)
+    for name in ("clusters", "sphere", "lattice"):
+        points = HARD[name](300, 5, DTYPES[1])[None]
+        check(self_attention(points, points, threads), "mean", reference)
+
+
+@pytest.mark.parametrize(
+    ("points", "most"),
+    [
+        (gaussian(20_000, 4, DTYPES[1]), 0.01),
+        (gaussian(20_000, 8, DTYPES[1]), 0.06),
+        (gaussian(20_000, 16, DTYPES[0]), 0.7),
+        (clustered(20_000, 8, DTYPES[1]), 0.01),
+        (clustered(20_000, 64, DTYPES[1]), 0.01),
+        (sphere(5_000, 64, DTYPES[1]), 1),
+    ],
+    ids=[
+        "gaussian d=4",
+        "gaussian d=8",
+        "gaussian d=16",
+        "clusters d=8",
+        "clusters d=64",
+        "sphere",
+    ],
+)
+def test_share_of_pairs_and_its_estimate(points: Array, most: float) -> None:
+    problem = self_attention(points[None], points[None], 2)
+    _, share = pruned.run_counting(problem)
+    assert share <= most
+    assert abs(pruned.estimate(problem) - share) < 0.01 + 0.2 * share
+
+
+def test_estimate_of_nothing() -> None:
+    for name in ("empty: no query", "empty: no key"):
+        assert pruned.estimate(_case(name, DTYPES[1], 1)) == 0
+
+
+def _differs(points: Array) -> bool:
+    problem = self_attention(points[None], points[None], 1)
+    return not np.array_equal(pruned.run(problem).count, reference.run(problem).count)
+
+
+def test_too_small_a_margin_is_caught(small_groups: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On near ties the rounding of the screening decides, unless the margin covers it."""
+    points = ulp_neighbours(500, 16, DTYPES[0])
+    assert not _differs(points)
+    monkeypatch.setattr(pruned, "screening_slack", lambda d, dtype: (0.0, 0.0))
+    assert _differs(points)
+
+
+def test_a_lost_key_is_caught(small_groups: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each point of a sphere wins somewhere, so that no key is spare."""
+    narrow = _pruned_kernels.narrow
+
+    def lossy(*arguments: Any) -> tuple[int, float]:
+        kept, largest = narrow(*arguments)
+        return max(1, kept - 1), largest
+
+    points = sphere(500, 3, DTYPES[1])
+    problem = self_attention(points[None], points[None], 1)
+    expected = reference.run(problem).first
+    assert np.array_equal(pruned.run(problem).first, expected)
+    monkeypatch.setattr(_pruned_kernels, "narrow", lossy)
+    assert not np.array_equal(pruned.run(problem).first, expected)
