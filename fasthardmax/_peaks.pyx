@@ -2,6 +2,7 @@
 """The largest magnitude of every feature, and whether all numbers are finite, in one pass."""
 
 from libc.math cimport fabs
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 ctypedef fused real:
@@ -16,25 +17,27 @@ def raise_peaks(const real[:, :, ::1] batch, real[:, ::1] peak):
     """Raise ``peak`` (B, d) to the magnitudes in ``batch`` (B, n, d); False at NaN or infinity."""
     cdef Py_ssize_t n = batch.shape[1], d = batch.shape[2]
     cdef Py_ssize_t together = SPAN // d if 0 < d <= SPAN else 1
-    cdef Py_ssize_t width, group, b, i, f, t
-    cdef real most[SPAN]
-    cdef real doubt[SPAN]
+    cdef Py_ssize_t width = together * d, group, b, i, t
     cdef real total = 0
+    cdef real *most
+    cdef real *doubt
+    if n == 0 or d == 0:
+        return True
+    most = <real *>calloc(2 * width, sizeof(real))
+    if most == NULL:
+        raise MemoryError("found no memory for one row of features")
+    doubt = most + width
     with nogil:
-        for b in range(batch.shape[0] if n > 0 else 0):
-            f = 0
-            while f < d:
-                width = min(SPAN, d - f)
-                memset(most, 0, sizeof(most))
-                memset(doubt, 0, sizeof(doubt))
-                for group in range(n // together):
-                    fold(&batch[b, group * together, f], width * together, most, doubt)
-                for i in range(n - n % together, n):
-                    fold(&batch[b, i, f], width, most, doubt)
-                for t in range(width * together):
-                    peak[b, f + t % width] = max(peak[b, f + t % width], most[t])
-                    total += doubt[t]
-                f += width
+        for b in range(batch.shape[0]):
+            memset(most, 0, 2 * width * sizeof(real))
+            for group in range(n // together):
+                fold(&batch[b, group * together, 0], width, most, doubt)
+            for i in range(n - n % together, n):
+                fold(&batch[b, i, 0], d, most, doubt)
+            for t in range(width):
+                peak[b, t % d] = max(peak[b, t % d], most[t])
+                total += doubt[t]
+        free(most)
     return total == 0
 
 

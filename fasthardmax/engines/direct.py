@@ -121,12 +121,15 @@ def _share_queries(problem: Problem, plan: _Plan, answer: Answer) -> int:
     screen, decide = _kernels(problem, plan, answer)
     table_bytes = plan.n_blocks * plan.width * problem.dtype.itemsize
     panel_work = plan.width * problem.n_keys * (problem.n_features + 2)
+    # Causal ranges grow: the last, the largest, must be a small part of the whole.
+    n_ranges = 1 if plan.threads == 1 else (16 if problem.is_causal else 4) * plan.threads
     panels = min(
         max(1, _RANGE_WORK // panel_work),
         max(1, _TABLE_BYTES // table_bytes),
-        -(-plan.n_panels // (4 * plan.threads if plan.threads > 1 else 1)),
+        -(-plan.n_panels // n_ranges),
     )
-    panels = -(-panels // _TOGETHER) * _TOGETHER
+    if panels > _TOGETHER:
+        panels -= panels % _TOGETHER
     again = []
 
     def attend(start: int, stop: int) -> None:
