@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from .worker import Failed, Missing, Worker
 __all__ = ["FULL", "QUICK", "Effort", "Entrant", "Track"]
 
 
+_SETTLE = 0.02  # OpenMP threads of the last one spin on for some milliseconds
 _SECONDS_PER_FEATURE = 5e-8  # some fifty times what one look at each feature of each key takes
 
 
@@ -34,7 +36,7 @@ class Effort:
         return max(self.call_seconds, _SECONDS_PER_FEATURE * case.n_keys * case.d)
 
 
-FULL = Effort(rounds=5, call_seconds=0.45, oracle=4e8)
+FULL = Effort(rounds=5, call_seconds=0.25, oracle=4e8)
 QUICK = Effort(rounds=3, call_seconds=0.15, oracle=5e7)
 
 
@@ -112,6 +114,7 @@ class Track:
             at = turn % len(ready) if ready else 0
             for entrant, calls, record in ready[at:] + ready[:at]:
                 if "error" not in record:
+                    time.sleep(_SETTLE)
                     with self._noting_failure(entrant, record):
                         seconds = self._workers[entrant].time(calls)
                         record.setdefault(field, []).append(seconds)

@@ -23,6 +23,7 @@ from ._vectors import geometry
 _TIES = {"mean": kernels.MEAN, "first": kernels.FIRST, "last": kernels.LAST}
 # A range of about 20 ms: short enough to share out evenly and to interrupt.
 _RANGE_WORK = 1 << 28
+_RANGE_LEAST = 1 << 23
 # Below about a millisecond of work a second thread costs more than it brings.
 _THREAD_WORK = 1 << 22
 # Packed panels that share each run of keys, and the bytes of that run: best for every d measured.
@@ -121,8 +122,11 @@ def _share_queries(problem: Problem, plan: _Plan, answer: Answer) -> int:
     screen, decide = _kernels(problem, plan, answer)
     table_bytes = plan.n_blocks * plan.width * problem.dtype.itemsize
     panel_work = plan.width * problem.n_keys * (problem.n_features + 2)
-    # Causal ranges grow: the last, the largest, must be a small part of the whole.
-    n_ranges = 1 if plan.threads == 1 else (16 if problem.is_causal else 4) * plan.threads
+    # Enough ranges to share out evenly, the larger the later where causal, and none so small that
+    # handing it out shows.
+    most = (16 if problem.is_causal else 4) * plan.threads
+    worth = plan.n_panels * panel_work // _RANGE_LEAST
+    n_ranges = 1 if plan.threads == 1 else max(plan.threads, min(most, worth))
     panels = min(
         max(1, _RANGE_WORK // panel_work),
         max(1, _TABLE_BYTES // table_bytes),
