@@ -19,7 +19,7 @@ from .worker import Failed, Missing, Worker
 __all__ = ["FULL", "QUICK", "Effort", "Entrant", "Track"]
 
 
-_SETTLE = 0.02  # OpenMP threads of the last one spin on for some milliseconds
+_SETTLE = 0.1  # OpenMP and BLAS threads of the last one spin on for tens of milliseconds
 _SECONDS_PER_FEATURE = 5e-8  # some fifty times what one look at each feature of each key takes
 
 
