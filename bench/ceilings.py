@@ -27,13 +27,13 @@ _REPEATS = 7
 
 
 @intrinsic
-def _fma_chains(typingctx, seed, rounds):  # type: ignore[no-untyped-def]  # Numba's signature
+def _fma_chains(typingctx, seed, rounds):
     """One lane of the sum of ``_CHAINS`` vectors, each put through ``x <- 0.75 x + seed``."""
     element = ir.FloatType() if seed == types.float32 else ir.DoubleType()
     lanes = 8 * VECTOR_BYTES // seed.bitwidth
     vector = ir.VectorType(element, lanes)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         name = f"llvm.fma.v{lanes}f{seed.bitwidth}"
         kind = ir.FunctionType(vector, [vector] * 3)
         fma = cgutils.get_or_insert_function(builder.module, kind, name)
@@ -58,7 +58,7 @@ def _fma_chains(typingctx, seed, rounds):  # type: ignore[no-untyped-def]  # Num
 
 
 @njit(nogil=True)
-def _run_chains(seed, rounds):  # type: ignore[no-untyped-def]
+def _run_chains(seed, rounds):
     return _fma_chains(seed, rounds)
 
 

@@ -209,7 +209,7 @@ def test_an_interruption_leaves_a_usable_trajectory(
 
     with pytest.raises(kind, match=r"^enough$") as interruption:
         simulate(_START, alpha=1, n_layers=5, record=callback, engine=engine)
-    partial: Trajectory = interruption.value.trajectory  # type: ignore[attr-defined]
+    partial: Trajectory = interruption.value.trajectory
     expected = simulate(_START, alpha=1, n_layers=stop, engine=engine)
     assert partial.n_layers == stop
     assert partial.engine == engine
@@ -237,7 +237,7 @@ def test_a_failing_engine_leaves_the_complete_layers(
     with pytest.raises(KeyboardInterrupt) as interruption:
         simulate(_START, alpha=1, n_layers=5, record="all", engine="reference")
     monkeypatch.undo()
-    partial: Trajectory = interruption.value.trajectory  # type: ignore[attr-defined]
+    partial: Trajectory = interruption.value.trajectory
     expected = simulate(_START, alpha=1, n_layers=stop, record="all", engine="reference")
     assert partial.n_layers == stop
     assert list(partial.recorded) == list(partial.winners) == list(range(stop))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from .._threads import for_each_range
 from . import _cones_kernels as kernels
+from ._arrays import readonly
 
 __all__ = ["MAX_FEATURES", "ConeIndex", "build", "margins"]
 
@@ -104,7 +105,7 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
     About n + c log c for c candidates; memory is a few times the keys' at most.
     """
     n, d = keys.shape
-    keys = _readonly(keys)
+    keys = readonly(keys)
     dtype = keys.dtype
     top = float(peak.max())
     if top == 0:
@@ -159,7 +160,7 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
         levels = max(0, (n_groups // 16).bit_length())
         boxes = np.empty((2 << levels, 2, d), dtype)
         order = np.arange(n_groups, dtype=np.int32)
-        kernels.tree(_readonly(distinct), levels, order, boxes)
+        kernels.tree(readonly(distinct), levels, order, boxes)
         lists = np.concatenate([lists, order])
     named, spans, members = kernels.regroup(lists, table, group, outer, n_groups)
     return ConeIndex(
@@ -325,7 +326,7 @@ def _outside(
 ) -> NDArray[np.int64]:
     """Indices of the keys that lie in none of the bodies."""
     n, d = keys.shape
-    keys = _readonly(np.ascontiguousarray(keys))
+    keys = readonly(np.ascontiguousarray(keys))
     kept = np.empty(n, np.int64)
     found: dict[int, int] = {}
 
@@ -334,9 +335,3 @@ def _outside(
 
     for_each_range(look, n, _ROWS, num_threads)
     return np.concatenate([kept[start : start + found[start]] for start in sorted(found)])
-
-
-def _readonly(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.setflags(write=False)
-    return view

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .._problem import Answer, Problem
 from .._threads import for_each_range
 from . import _cones_search as search
+from ._arrays import readonly
 from ._cones_index import MAX_FEATURES, ConeIndex, build
 
 __all__ = ["attend", "build", "list_ties", "list_winners", "refusal", "run", "run_counting"]
@@ -79,7 +80,7 @@ def attend(
 ) -> int:  # fmt: skip
     """Answer the queries (L, d) of one batch entry; returns how many candidates were scored."""
     n, d = query.shape
-    query, key, value = _readonly(query), _readonly(key), _readonly(value)
+    query, key, value = readonly(query), readonly(key), readonly(value)
     source, rows = value, index.members
     if ties == "last":
         rows = index.members[index.spans[1:] - 1]
@@ -92,7 +93,7 @@ def attend(
     def work(start: int, stop: int) -> None:
         scored.append(
             search.attend(
-                query, key, value, *_searched(index)[:3], _readonly(source), _readonly(rows),
+                query, key, value, *_searched(index)[:3], readonly(source), readonly(rows),
                 *_searched(index)[3:], index.zero, _TIES[ties], start, stop,
                 mean, first, count, (0,) * d,
             )
@@ -110,8 +111,8 @@ def list_ties(
 
     def work(start: int, stop: int) -> None:
         search.list_ties(
-            _readonly(query), _readonly(key), *_searched(index), _readonly(first),
-            _readonly(indptr), start, stop, indices, (0,) * query.shape[1],
+            readonly(query), readonly(key), *_searched(index), readonly(first),
+            readonly(indptr), start, stop, indices, (0,) * query.shape[1],
         )  # fmt: skip
 
     for_each_range(work, len(query), _ROWS, num_threads)
@@ -127,7 +128,7 @@ def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray
 
     def work(start: int, stop: int) -> None:
         search.average(
-            value, _readonly(index.spans), _readonly(index.members), search.MEAN, start, stop, means
+            value, readonly(index.spans), readonly(index.members), search.MEAN, start, stop, means
         )
 
     for_each_range(work, len(means), _ROWS, num_threads)
@@ -137,10 +138,4 @@ def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray
 def _searched(index: ConeIndex) -> tuple[Any, ...]:
     """What the search reads of an index, arrays read-only: Numba compiles anew for other flags."""
     parts = index[:-1]
-    return tuple(_readonly(part) if isinstance(part, np.ndarray) else part for part in parts)
-
-
-def _readonly(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.setflags(write=False)
-    return view
+    return tuple(readonly(part) if isinstance(part, np.ndarray) else part for part in parts)

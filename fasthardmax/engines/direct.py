@@ -18,6 +18,7 @@ from .._problem import Answer, Problem
 from .._threads import for_each_range
 from ..numerics import screening_slack
 from . import _direct_kernels as kernels
+from ._arrays import readonly
 from ._vectors import geometry
 
 _TIES = {"mean": kernels.MEAN, "first": kernels.FIRST, "last": kernels.LAST}
@@ -164,7 +165,7 @@ def _kernels(
     """The two kernels, with all that stays the same from range to range."""
     inputs, masks = _inputs(problem), _masks(problem)
     query, key, _, query_of, key_of, _, mask_of = inputs
-    slack, key_peak, dtype = _slack(problem), _readonly(problem.key_peak), problem.dtype
+    slack, key_peak, dtype = _slack(problem), readonly(problem.key_peak), problem.dtype
 
     def screen(
         start: int, stop: int, first_block: int, last_block: int, tables: NDArray[Any]
@@ -201,13 +202,7 @@ def _inputs(problem: Problem) -> tuple[NDArray[Any], ...]:
         problem.query, problem.key, problem.value,
         problem.query_of, problem.key_of, problem.value_of, problem.mask_of,
     )  # fmt: skip
-    return tuple(_readonly(array) for array in arrays)
-
-
-def _readonly(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.setflags(write=False)
-    return view
+    return tuple(readonly(array) for array in arrays)
 
 
 def _masks(problem: Problem) -> tuple[bool, int, NDArray[np.bool_], NDArray[Any]]:

@@ -57,6 +57,7 @@ from .._problem import Answer, Problem
 from .._threads import for_each_range
 from ..numerics import screening_slack
 from . import _pruned_kernels as kernels
+from ._arrays import readonly
 
 _TIES = {"mean": kernels.MEAN, "first": kernels.FIRST, "last": kernels.LAST}
 # The bytes of packed queries and of keys that share the second-level cache.
@@ -207,7 +208,7 @@ def _arrange_keys(problem: Problem, k: int) -> _Keys:
     factor = dtype.type(math.ldexp(1.0, -exponent))
     single = np.finfo(np.float32)
     least = np.float32(math.sqrt(single.tiny) / single.eps)
-    key = _readonly(problem.key[k])
+    key = readonly(problem.key[k])
 
     def tile(start: int, stop: int) -> None:
         kernels.tile(key, factor, start, stop, tiles, norm, least)
@@ -222,7 +223,7 @@ def _directions(
     n, d = query.shape
     unit, floor = np.empty_like(query), np.empty(n, query.dtype)
     absolute = screening_slack(d, query.dtype)[1]
-    query = _readonly(query)
+    query = readonly(query)
 
     def turn(start: int, stop: int) -> None:
         kernels.directions(query[start:stop], unit[start:stop], floor[start:stop], absolute, scale)
@@ -283,7 +284,7 @@ class _Narrowing:
         self, problem: Problem, b: int, keys: _Keys, groups: _Groups, best: NDArray[Any]
     ) -> None:
         n, d, dtype = problem.n_keys, problem.n_features, problem.dtype
-        self.key = _readonly(problem.key[problem.key_of[b]])
+        self.key = readonly(problem.key[problem.key_of[b]])
         self.guard = screening_slack(d, dtype)[0]
         self.coarse = screening_slack(d, np.dtype(np.float32))[0]
         self.factor = 1 / keys.scale
@@ -329,9 +330,9 @@ class _Search:
         n_rows = max(most, _KEY_BYTES // (max(1, d) * dtype.itemsize))
         n_panels = shape.leaf // shape.width
         self.inputs = (
-            _readonly(problem.query[problem.query_of[b]]),
+            readonly(problem.query[problem.query_of[b]]),
             narrowing.key,
-            _readonly(problem.value[problem.value_of[b]]),
+            readonly(problem.value[problem.value_of[b]]),
         )
         self.workspace = (
             np.empty((n_rows, d), dtype),
@@ -413,10 +414,3 @@ def _search(
         part = indptr[b * problem.n_queries :]
         screened += _search_entry(problem, b, keys[k], groups[q, k], answer, part, indices)
     return screened / problem.n_pairs
-
-
-def _readonly(array: NDArray[Any]) -> NDArray[Any]:
-    """A read-only view: Numba compiles anew for each mix of flags."""
-    view = array.view()
-    view.setflags(write=False)
-    return view
