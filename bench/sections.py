@@ -84,7 +84,7 @@ def _rescoring(field: Field) -> Iterator[Record]:
             problem = self_attention(arrays["key"][None], arrays["query"][None], field.cores)
             yield {
                 "case": asdict(case),
-                "block": direct.block_size(n, d),
+                "block": direct.block_size(n, d, problem.dtype.itemsize),
                 "again": direct.run_counting(problem)[1],
             }
 

@@ -61,16 +61,19 @@ def attention_problem(
     float_mask = [mask] if mask is not None and mask.dtype != bool else []
     dtype = compute_dtype(*(a.dtype for a in [*arrays.values(), *float_mask]))
     lead, maps = _leading_dimensions(arrays, bool(enable_gqa))
-    flat, peaks = _flatten(arrays, dtype, threads)
+    flat, peaks, largest = _flatten(arrays, dtype, threads)
     mask_of = np.zeros(math.prod(lead), np.int64)
     if mask is not None:
         mask, mask_of = _flatten_mask(mask, lead, q.shape[-2], k.shape[-2], dtype)
-    if min(q.shape[-2], k.shape[-2]) > 0:
+    limit = score_limit(dtype)
+    added = mask is not None and mask.dtype != bool
+    # One product bounds all scores; where it is small enough, the finer bound is not needed.
+    far = 2 * q.shape[-1] * largest["query"] * largest["key"] > limit
+    if min(q.shape[-2], k.shape[-2]) > 0 and (far or added):
         peak = peak_score(peaks["query"][maps["query"]], peaks["key"][maps["key"]])
         check_scores("query and key", peak, dtype)
-        if mask is not None and mask.dtype != bool:
+        if mask is not None and added:
             _check_sums(peak, mask, mask_of, dtype)
-    value_peak = float(peaks["value"].max(initial=0))
     problem = Problem(
         query=flat["query"],
         key=flat["key"],
@@ -84,7 +87,7 @@ def attention_problem(
         ties=ties,
         num_threads=threads,
         key_peak=peaks["key"],
-        sums_may_overflow=value_peak * k.shape[-2] > score_limit(dtype),
+        sums_may_overflow=largest["value"] * k.shape[-2] > limit,
     )
     return problem, lead
 
@@ -140,22 +143,25 @@ def _share_heads(index: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.in
 
 def _flatten(
     arrays: dict[str, NDArray[Any]], dtype: np.dtype[Any], threads: int
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Each array as (B, rows, features) of ``dtype``, and its features' largest magnitudes."""
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], dict[str, float]]:
+    """Each array as (B, rows, features) of ``dtype``, its features' largest magnitudes, and its."""
     flat: dict[str, NDArray[Any]] = {}
     peaks: dict[str, NDArray[Any]] = {}
+    largest: dict[str, float] = {}
     for name, array in arrays.items():
         # Self-attention passes one array under several names: it is read once.
         twin = next((other for other in flat if arrays[other] is array), None)
         if twin is not None:
-            flat[name], peaks[name] = flat[twin], peaks[twin]
+            flat[name], peaks[name], largest[name] = flat[twin], peaks[twin], largest[twin]
             continue
-        contiguous = np.require(array, dtype, ["C", "A"])  # contiguous and aligned
-        flat[name] = contiguous.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
-        peaks[name], finite = feature_peaks(flat[name], threads)
-        if not finite:
+        ready = array
+        if array.dtype != dtype or not (array.flags.c_contiguous and array.flags.aligned):
+            ready = np.require(array, dtype, ["C", "A"])  # contiguous and aligned
+        flat[name] = ready.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
+        peaks[name], largest[name] = feature_peaks(flat[name], threads)
+        if math.isnan(largest[name]):
             check_finite(name, array)
-    return flat, peaks
+    return flat, peaks, largest
 
 
 def _check_mask(attn_mask: ArrayLike) -> NDArray[Any]:

@@ -15,10 +15,10 @@ __all__ = ["feature_peaks"]
 _ELEMENTS_PER_RANGE = 1 << 19  # about half a millisecond
 
 
-def feature_peaks(batch: NDArray[Any], num_threads: int) -> tuple[NDArray[Any], bool]:
-    """Largest magnitudes (B, d) in ``batch`` (B, n, d), and whether all numbers are finite.
+def feature_peaks(batch: NDArray[Any], num_threads: int) -> tuple[NDArray[Any], float]:
+    """Largest magnitudes (B, d) in ``batch`` (B, n, d), and the largest of all.
 
-    The magnitudes mean nothing where it is False.
+    The latter is NaN if any number is NaN or infinite; then the former mean nothing.
     """
     n_batch, n, d = batch.shape
     peak = np.zeros((n_batch, d), batch.dtype)
@@ -39,4 +39,4 @@ def feature_peaks(batch: NDArray[Any], num_threads: int) -> tuple[NDArray[Any], 
     for_each_range(scan, length, max(1, _ELEMENTS_PER_RANGE * length // batch.size), num_threads)
     if split_rows:
         peak = np.max([part for part, _ in parts], axis=0)
-    return peak, all(finite for _, finite in parts)
+    return peak, float(np.max([largest for _, largest in parts]))

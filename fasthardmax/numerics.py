@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ __all__ = [
 _ROWS_IN_CACHE = 1 << 15  # elements of one score block: both operands of an addition stay in L2
 
 
+@lru_cache(maxsize=256)
 def compute_dtype(*dtypes: DTypeLike) -> np.dtype[Any]:
     """The dtype in which a call computes and answers: NumPy's promotion, at least float32.
 
@@ -92,6 +94,7 @@ def step(points: NDArray[Any], mean: NDArray[Any], c: np.floating[Any]) -> NDArr
     return moved
 
 
+@lru_cache(maxsize=8)
 def score_limit(dtype: np.dtype[Any]) -> float:
     """Largest admitted bound on |score|: a quarter of the largest number.
 

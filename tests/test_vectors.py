@@ -6,10 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+from numba import njit
 
 import fasthardmax as fh
 from fasthardmax._assemble import attention_problem
 from fasthardmax.engines import direct
+from fasthardmax.engines._canonical import fewest_keys, reaching, score_keys, top_score
+from fasthardmax.numerics import canonical_scores
 
 from .compare import assert_same_bits
 
@@ -75,7 +78,7 @@ def test_screening_alone_would_get_near_ties_wrong(dtype, monkeypatch):
     query, key = near_ties(dtype)
     expected = fh.hardmax_winners(query, key, engine="reference")
     monkeypatch.setattr(direct, "screening_slack", lambda d, dtype: (0.0, 0.0))
-    monkeypatch.setattr(direct, "block_size", lambda n_keys, d: 4)
+    monkeypatch.setattr(direct, "block_size", lambda n_keys, d, itemsize: 4)
     found = fh.hardmax_winners(query, key, engine="direct")
     assert not np.array_equal(found.first, expected.first)
 
@@ -97,3 +100,39 @@ def test_equal_keys_need_every_block():
     answer, again = direct.run_counting(problem_of(points, points))
     assert (answer.count == 100).all()
     assert again == 1
+
+
+@njit
+def scored(query, key, start, stop, scores):
+    """The scores, the largest of them, and the bits of those that reach it."""
+    score_keys(query, 1, key, start, stop, scores)
+    top = top_score(scores, stop - start)
+    bits = [reaching(scores, at, top) for at in range(0, stop - start, fewest_keys(key.itemsize))]
+    return top, bits
+
+
+@pytest.mark.parametrize("d", [*range(1, 14), 64, 65, 66, 67])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_in_vectors_are_canonical(dtype, d):
+    """Every split into vectors, pairs of them and an overlapping last one; integers make ties."""
+    rng = np.random.default_rng(d)
+    lanes = fewest_keys(np.dtype(dtype).itemsize)
+    for n in range(lanes, 5 * lanes):
+        key = rng.standard_normal((n + 5, d)).astype(dtype)
+        if n % 2:
+            key = rng.integers(-1, 2, key.shape).astype(dtype)
+        query = rng.standard_normal((2, d)).astype(dtype)
+        expected = canonical_scores(query, key[3 : 3 + n])[1]
+        room = -(-n // lanes) * lanes
+        untouched = np.finfo(dtype).min
+        scores = np.full(room, untouched, dtype)
+        top, bits = scored(query, key, 3, 3 + n, scores)
+        assert_same_bits(scores, np.append(expected, np.full(room - n, untouched)))
+        assert top == expected.max()
+        found = [
+            at * lanes + lane
+            for at, word in enumerate(bits)
+            for lane in range(lanes)
+            if int(word) >> lane & 1
+        ]
+        assert found == np.flatnonzero(expected == top).tolist()

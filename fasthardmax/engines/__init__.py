@@ -19,6 +19,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module, util
 from types import ModuleType
 
@@ -60,11 +61,14 @@ class Engine:
 
     def load(self) -> ModuleType:
         """The module with ``run`` and ``list_winners``, imported at first use."""
-        return import_module(f"{__name__}.{self.name}")
+        return _load(f"{__name__}.{self.name}")
+
+
+_load = lru_cache(import_module)  # sys.modules may hold a module that is not yet whole
 
 
 def _needs(module: str, sentence: str) -> Callable[[], str | None]:
-    return lambda: None if util.find_spec(module) else sentence
+    return lru_cache(lambda: None if util.find_spec(module) else sentence)
 
 
 _NUMBA = _needs("numba", "the package numba is missing: pip install numba")

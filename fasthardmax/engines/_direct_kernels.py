@@ -10,55 +10,57 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ._vectors import VECTOR_BYTES, hits, lowest_bit, prefetch, screen_block
+from ._canonical import fewest_keys, reaching, score_keys, top_score
+from ._vectors import (
+    VECTOR_BYTES,
+    bit_count,
+    column_top,
+    highest_bit,
+    hits,
+    lowest_bit,
+    next_hit,
+    prefetch,
+    screen_block,
+)
 
 # What a problem's mask is, and what its ties give.
 NO_MASK, ALLOWED, ADDED = 0, 1, 2
 MEAN, FIRST, LAST = 0, 1, 2
 
 # Kernels that Python calls, and parts of them, which need no wrappers and so compile faster.
+# Parts allocate nothing, so they need not count references, an atomic addition for each array.
 _compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
-_part = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_part = njit(
+    nogil=True, _nrt=False, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
+_inlined = njit(
+    nogil=True,
+    _nrt=False,
+    error_model="numpy",
+    no_cpython_wrapper=True,
+    no_cfunc_wrapper=True,
+    forceinline=True,
+)
 
 
-@_part
-def _score_keys(query, keys, rule, added, scores):
-    """Canonical scores of one query (d,) against ``keys`` (n, d), the float mask added last."""
-    n, d = keys.shape
-    if d == 2:
-        for j in range(n):
-            scores[j] = query[0] * keys[j, 0] + query[1] * keys[j, 1]
-    elif d == 3:
-        for j in range(n):
-            scores[j] = (query[0] * keys[j, 0] + query[1] * keys[j, 1]) + query[2] * keys[j, 2]
-    elif d == 0:
-        for j in range(n):
-            scores[j] = 0
+@_inlined
+def _score_keys(query, i, key, start, stop, scores):
+    """Canonical scores of query i against keys start..stop-1, padded with NaN."""
+    d, n = key.shape[1], stop - start
+    lanes = fewest_keys(scores.itemsize)
+    if d > 0 and n >= lanes:
+        score_keys(query, i, key, start, stop, scores)
     else:
-        # Four keys side by side: each sum is a chain of dependent additions.
-        whole = n - n % 4
-        for j in range(0, whole, 4):
-            q = query[0]
-            s0, s1 = q * keys[j, 0], q * keys[j + 1, 0]
-            s2, s3 = q * keys[j + 2, 0], q * keys[j + 3, 0]
-            for f in range(1, d):
-                q = query[f]
-                s0 += q * keys[j, f]
-                s1 += q * keys[j + 1, f]
-                s2 += q * keys[j + 2, f]
-                s3 += q * keys[j + 3, f]
-            scores[j], scores[j + 1], scores[j + 2], scores[j + 3] = s0, s1, s2, s3
-        for j in range(whole, n):
-            s0 = query[0] * keys[j, 0]
-            for f in range(1, d):
-                s0 += query[f] * keys[j, f]
-            scores[j] = s0
-    if rule == ADDED:
         for j in range(n):
-            scores[j] += added[j]
+            score = query[i, 0] * key[start + j, 0] if d > 0 else scores.dtype.type(0)
+            for f in range(1, d):
+                score += query[i, f] * key[start + j, f]
+            scores[j] = score
+    for j in range(n, -(-n // lanes) * lanes):
+        scores[j] = np.nan
 
 
-@_part
+@_inlined
 def _forbidden(i, j, causal, rule, allowed, added):
     if causal and j > i:
         return True
@@ -67,13 +69,15 @@ def _forbidden(i, j, causal, rule, allowed, added):
     return rule == ADDED and added[i, j] == -np.inf
 
 
-@_part
+@_inlined
 def _score_block(
     query, key, i, start, stop, causal, rule, allowed, added, scores
 ):  # fmt: skip
     """Canonical scores of query i against keys start..stop-1, NaN where forbidden."""
-    plus = added[i, start:stop] if rule == ADDED else added[0, :0]
-    _score_keys(query[i], key[start:stop], rule, plus, scores)
+    _score_keys(query, i, key, start, stop, scores)
+    if rule == ADDED:
+        for j in range(start, stop):
+            scores[j - start] += added[i, j]
     if causal or rule != NO_MASK:
         for j in range(start, stop):
             if _forbidden(i, j, causal, rule, allowed, added):
@@ -81,36 +85,31 @@ def _score_block(
 
 
 @_part
-def _pack(query, i0, lanes, width, panel):
-    """Queries i0..i0+lanes-1, feature-major; spare lanes repeat the last query."""
+def _pack(query, i0, lanes, width, panels, p):
+    """Queries i0..i0+lanes-1 to panel p, feature-major; spare lanes repeat the last query."""
     for lane in range(width):
-        row = query[i0 + min(lane, lanes - 1)]
-        for f in range(len(row)):
-            panel[f * width + lane] = row[f]
+        i = i0 + min(lane, lanes - 1)
+        for f in range(query.shape[1]):
+            panels[p, f * width + lane] = query[i, f]
 
 
 @_part
-def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, bias):
+def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bias):
     """What the masks add to keys start..stop-1, -inf where forbidden; False if all are."""
-    width = bias.shape[1]
-    never = bias.dtype.type(-np.inf)
-    # Looked up, not branched on: masks are as unpredictable as they like.
-    verdict = np.empty(2, bias.dtype)
-    verdict[0], verdict[1] = never, 0
+    width, never = bias.shape[1], verdict[0]
     some = 0
     for lane in range(width):
         i = i0 + min(lane, lanes - 1)
         visible = max(start, min(stop, i + 1)) - start if causal else stop - start
         if rule == ALLOWED:
-            row = allowed[i, start:stop]
             for j in range(visible):
-                bias[j, lane] = verdict[int(row[j])]
-                some |= int(row[j])
+                yes = int(allowed[i, start + j])
+                bias[j, lane] = verdict[yes]
+                some |= yes
         elif rule == ADDED:
-            plus = added[i, start:stop]
             for j in range(visible):
-                bias[j, lane] = plus[j]
-                some |= int(plus[j] > never)
+                bias[j, lane] = added[i, start + j]
+                some |= int(bias[j, lane] > never)
         else:
             for j in range(visible):
                 bias[j, lane] = 0
@@ -130,10 +129,11 @@ def screen(
     Panels are numbered through the batches; ``tables`` (stop - start, blocks, width). Those in
     ``packed`` (P, d * width) share each run of ``stride`` blocks of keys while it is in cache.
     """
-    n_queries, n_keys, d = query.shape[1], key.shape[1], key.shape[2]
+    n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
     per_batch = -(-n_queries // width)
-    flat = tables.reshape(-1)
+    # Looked up, not branched on: masks are as unpredictable as they like.
+    verdict = np.array([-np.inf, 0.0]).astype(bias.dtype)
     panel = start
     while panel < stop:
         b, i0 = panel // per_batch, panel % per_batch * width
@@ -143,7 +143,7 @@ def screen(
         n_visible = min(n_keys, n_queries, i0 + together * width) if causal else n_keys
         end = min(last_block, -(-n_visible // block))
         for p in range(together):
-            _pack(q, i0 + p * width, min(width, n_queries - i0 - p * width), width, packed[p])
+            _pack(q, i0 + p * width, min(width, n_queries - i0 - p * width), width, packed, p)
         for run in range(first_block, end, stride):
             run_end = min(run + stride, end)
             # The next run of keys comes into cache while this one is worked on.
@@ -155,37 +155,48 @@ def screen(
                 lanes = min(width, n_queries - i)
                 for blk in range(run, run_end):
                     j0, j1 = blk * block, min((blk + 1) * block, n_visible)
-                    at = ((panel - start + p) * tables.shape[1] + blk) * width
+                    row = panel - start + p
+                    at = (row * tables.shape[1] + blk) * width
                     if rule == NO_MASK and not (causal and j1 > i + 1):
-                        screen_block(packed[p], k, j0, j1, d, None, flat, at, vectors, unroll)
-                    elif _fill_bias(j0, j1, i, lanes, causal, rule, yes, plus, bias):
-                        screen_block(packed[p], k, j0, j1, d, bias, flat, at, vectors, unroll)
+                        screen_block(packed, p, k, j0, j1, None, tables, at, vectors, unroll)
+                    elif _fill_bias(j0, j1, i, lanes, causal, rule, yes, plus, verdict, bias):
+                        screen_block(packed, p, k, j0, j1, bias, tables, at, vectors, unroll)
                     else:
                         for lane in range(width):
-                            flat[at + lane] = -np.inf
+                            tables[row, blk, lane] = -np.inf
         panel += together
 
 
 @_part
-def _thresholds(query, i0, lanes, rule, slack, key_peak, table, n_blocks, least):
+def _reach(query, i, key_peak, b):
+    """The sum over f of |query[i, f]| * key_peak[b, f], in four chains of additions."""
+    d = query.shape[1]
+    whole = d - d % 4
+    r0 = r1 = r2 = r3 = query.dtype.type(0)
+    for f in range(0, whole, 4):
+        r0 += abs(query[i, f]) * key_peak[b, f]
+        r1 += abs(query[i, f + 1]) * key_peak[b, f + 1]
+        r2 += abs(query[i, f + 2]) * key_peak[b, f + 2]
+        r3 += abs(query[i, f + 3]) * key_peak[b, f + 3]
+    for f in range(whole, d):
+        r0 += abs(query[i, f]) * key_peak[b, f]
+    return (r0 + r1) + (r2 + r3)
+
+
+@_part
+def _thresholds(
+    query, i0, lanes, rule, slack, key_peak, b, tables, p, n_blocks, top, least,
+):  # fmt: skip
     """The approximate score that each lane's winners must reach; inf where nothing is allowed."""
-    width = table.shape[1]
-    top = np.empty(width, table.dtype)
-    reach = np.empty(width, table.dtype)
+    width = tables.shape[2]
+    at = p * tables.shape[1] * width
+    for lane in range(0, width, VECTOR_BYTES // tables.itemsize):
+        column_top(tables, at + lane, width, n_blocks, top, lane)
     for lane in range(width):
-        top[lane] = -np.inf
-        reach[lane] = 0
         least[lane] = np.inf
-    for blk in range(n_blocks):
-        for lane in range(width):
-            if table[blk, lane] > top[lane]:
-                top[lane] = table[blk, lane]
-    for f in range(len(key_peak)):
-        for lane in range(lanes):
-            reach[lane] += abs(query[i0 + lane, f]) * key_peak[f]
     for lane in range(lanes):
         if top[lane] > -np.inf:
-            allowance = slack[0] * reach[lane] + slack[1]
+            allowance = slack[0] * _reach(query, i0 + lane, key_peak, b) + slack[1]
             if rule == ADDED:
                 allowance += slack[2] * abs(top[lane])
             least[lane] = top[lane] - allowance
@@ -194,13 +205,13 @@ def _thresholds(query, i0, lanes, rule, slack, key_peak, table, n_blocks, least)
 @_part
 def _decide_panel(
     query, key, value, i0, lanes, causal, rule, allowed, added, least,
-    block, n_blocks, n_visible, table, tries, best, last, scores, ties, mean, first, count,
+    block, n_blocks, n_visible, tables, p, tries, best, last, scores, ties, mean, first, count,
 ):  # fmt: skip
     """Decide a panel canonically; returns how many queries needed more than one block."""
-    width, n_values = table.shape[1], value.shape[1]
+    width, n_values = tables.shape[2], value.shape[1]
     number = query.dtype.type
-    lanes_per_vector = VECTOR_BYTES // table.itemsize
-    flat = table.reshape(-1)
+    lanes_per_vector = VECTOR_BYTES // tables.itemsize
+    at = p * tables.shape[1] * width
     for lane in range(lanes):
         tries[lane] = 0
         best[lane] = -np.inf
@@ -208,12 +219,16 @@ def _decide_panel(
         first[i0 + lane] = -1
         count[i0 + lane] = 0
     again = 0
-    for blk in range(n_blocks):
-        waiting = np.uint64(0)
-        for lane in range(0, width, lanes_per_vector):
-            waiting |= hits(flat, blk * width, least, lane)
+    column, blk = 0, 0
+    while column < lanes:
+        blk = next_hit(tables, at + column, width, blk, n_blocks, least, column)
+        if blk == n_blocks:
+            column += lanes_per_vector
+            blk = 0
+            continue
+        waiting = hits(tables, at + blk * width + column, least, column)
         while waiting:
-            lane = lowest_bit(waiting)
+            lane = column + lowest_bit(waiting)
             waiting &= waiting - np.uint64(1)
             i = i0 + lane
             if tries[lane] == 1:
@@ -221,19 +236,20 @@ def _decide_panel(
             tries[lane] += 1
             start, stop = blk * block, min((blk + 1) * block, n_visible)
             _score_block(query, key, i, start, stop, causal, rule, allowed, added, scores)
-            top = best[lane]
-            for j in range(stop - start):
-                if scores[j] > top:
-                    top = scores[j]
+            top = top_score(scores, stop - start)
+            if top < best[lane] or top == -np.inf:
+                continue
             if top > best[lane]:
                 best[lane] = top
                 count[i] = 0
-            for j in range(stop - start):
-                if scores[j] == top:
+            for j in range(0, stop - start, fewest_keys(scores.itemsize)):
+                ties_here = reaching(scores, j, top)
+                if ties_here:
                     if count[i] == 0:
-                        first[i] = start + j
-                    count[i] += 1
-                    last[lane] = start + j
+                        first[i] = start + j + lowest_bit(ties_here)
+                    count[i] += bit_count(ties_here)
+                    last[lane] = start + j + highest_bit(ties_here)
+        blk += 1
 
     for lane in range(lanes if n_values else 0):
         i = i0 + lane
@@ -247,7 +263,7 @@ def _decide_panel(
         if ties != MEAN or count[i] < 2:
             continue
         for blk in range(first[i] // block, last[lane] // block + 1):
-            if table[blk, lane] < least[lane]:
+            if tables[p, blk, lane] < least[lane]:
                 continue
             start, stop = blk * block, min((blk + 1) * block, n_visible)
             _score_block(query, key, i, start, stop, causal, rule, allowed, added, scores)
@@ -264,7 +280,7 @@ def _decide_panel(
 @_compiled
 def decide(
     query, key, value, query_of, key_of, value_of, mask_of, causal, rule, allowed, added,
-    slack, key_peak, start, stop, block, tables, scores, ties, mean, first, count,
+    slack, key_peak, start, stop, block, tables, ties, mean, first, count,
 ):  # fmt: skip
     """Turn the tables of panels start..stop-1 into winners and means.
 
@@ -273,22 +289,24 @@ def decide(
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
     per_batch = -(-n_queries // width)
+    top = np.empty(width, query.dtype)
     least = np.empty(width, query.dtype)
     best = np.empty(width, query.dtype)
     last = np.empty(width, np.int64)
     tries = np.empty(width, np.int64)
+    scores = np.empty(block + fewest_keys(tables.itemsize), query.dtype)
     again = 0
     for panel in range(start, stop):
         b, i0 = panel // per_batch, panel % per_batch * width
         lanes = min(width, n_queries - i0)
         n_visible = min(n_keys, i0 + lanes) if causal else n_keys
         n_blocks = -(-n_visible // block)
-        q, k, table = query[query_of[b]], key[key_of[b]], tables[panel - start]
-        _thresholds(q, i0, lanes, rule, slack, key_peak[key_of[b]], table, n_blocks, least)
+        q, k, p = query[query_of[b]], key[key_of[b]], panel - start
+        _thresholds(q, i0, lanes, rule, slack, key_peak, key_of[b], tables, p, n_blocks, top, least)
         again += _decide_panel(
             q, k, value[value_of[b]], i0, lanes,
             causal, rule, allowed[0, mask_of[b]], added[0, mask_of[b]],
-            least, block, n_blocks, n_visible, table, tries, best, last, scores,
+            least, block, n_blocks, n_visible, tables, p, tries, best, last, scores,
             ties, mean[b], first[b], count[b],
         )  # fmt: skip
     return again
@@ -297,10 +315,12 @@ def decide(
 @_compiled
 def list_ties(
     query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
-    first, count, indptr, start, stop, scores, indices,
+    first, count, indptr, start, stop, indices,
 ):  # fmt: skip
     """Write every winner of flat rows start..stop-1, walking on from the first one."""
-    n_queries, block = query.shape[1], len(scores)
+    n_queries, block = query.shape[1], 64
+    lanes = fewest_keys(query.itemsize)
+    scores = np.empty(block, query.dtype)
     for row in range(start, stop):
         b, i = row // n_queries, row % n_queries
         q, k = query[query_of[b]], key[key_of[b]]
@@ -313,8 +333,10 @@ def list_ties(
             _score_block(q, k, i, begin, end, causal, rule, yes, plus, scores)
             if begin == first[b, i]:
                 best = scores[0]
-            for j in range(end - begin):
-                if scores[j] == best:
-                    indices[at] = begin + j
+            for j in range(0, end - begin, lanes):
+                ties_here = reaching(scores, j, best)
+                while ties_here:
+                    indices[at] = begin + j + lowest_bit(ties_here)
+                    ties_here &= ties_here - np.uint64(1)
                     at += 1
             begin = end

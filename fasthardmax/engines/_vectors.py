@@ -17,7 +17,18 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-__all__ = ["VECTOR_BYTES", "geometry", "hits", "lowest_bit", "prefetch", "screen_block"]
+__all__ = [
+    "VECTOR_BYTES",
+    "bit_count",
+    "column_top",
+    "geometry",
+    "highest_bit",
+    "hits",
+    "lowest_bit",
+    "next_hit",
+    "prefetch",
+    "screen_block",
+]
 
 _FEATURES = cpu_target.target_context.codegen().magic_tuple()
 _X86 = _FEATURES[0].startswith(("x86_64", "i686"))
@@ -55,14 +66,15 @@ def _keys_at_once(vectors: int, unroll: int) -> int:
 
 
 @intrinsic
-def screen_block(typingctx, panel, key, start, stop, d, bias, table, at, vectors, unroll):
-    """Write to ``table[at:at+width]`` the lanes' maxima of score + bias over keys start..stop-1.
+def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vectors, unroll):
+    """Write to ``tables.flat[at:at+width]`` the lanes' maxima of score + bias over some keys.
 
-    ``panel`` (d * width,), ``key`` (S, d), ``bias`` None or (stop - start, width), ``table`` flat.
+    ``panels`` (P, d * width) of which the p-th is scored, ``key`` (S, d) of which start..stop-1
+    are, ``bias`` None or (stop - start, width).
     """
     n_vectors, n_unroll = len(vectors), len(unroll)
-    element = ir.FloatType() if panel.dtype == types.float32 else ir.DoubleType()
-    itemsize = panel.dtype.bitwidth // 8
+    element = ir.FloatType() if panels.dtype == types.float32 else ir.DoubleType()
+    itemsize = panels.dtype.bitwidth // 8
     lanes = VECTOR_BYTES // itemsize
     vector = ir.VectorType(element, lanes)
     i64 = ir.IntType(64)
@@ -95,10 +107,12 @@ def screen_block(typingctx, panel, key, start, stop, d, bias, table, at, vectors
         fmuladd = cgutils.get_or_insert_function(
             b.module, ir.FunctionType(vector, [vector] * 3), name
         )
-        panel_data, key_data, table_data = data(0), data(1), data(6)
+        panel_data, key_data, table_data = data(0), data(2), data(6)
         bias_data = data(5) if biased else None
-        first, end, n_features, out = args[2], args[3], args[4], args[7]
+        first, end, out = args[3], args[4], args[7]
+        n_features = b.extract_value(context.make_array(key)(context, b, args[2]).shape, 1)
         width = i64(n_vectors * lanes)
+        panel_data = b.gep(panel_data, [b.mul(args[1], b.mul(n_features, width))])
         held = [
             [load(panel_data, i64((f * n_vectors + v) * lanes)) for v in range(n_vectors)]
             for f in range(n_unroll)
@@ -192,28 +206,112 @@ def screen_block(typingctx, panel, key, start, stop, d, bias, table, at, vectors
         return context.get_dummy_value()
 
     intp = types.intp
-    signature = types.void(panel, key, intp, intp, intp, bias, table, intp, vectors, unroll)
+    signature = types.void(panels, intp, key, intp, intp, bias, tables, intp, vectors, unroll)
     return signature, codegen
+
+
+class _Column:
+    """One vector of lanes in a table of block maxima, for IR loops over blocks.
+
+    ``at`` is its place in the flattened array, ``pitch`` the elements from block to block.
+    """
+
+    def __init__(self, context, builder, kind, array, at, pitch):
+        self.b = builder
+        self.itemsize = kind.dtype.bitwidth // 8
+        self.lanes = VECTOR_BYTES // self.itemsize
+        element = ir.FloatType() if self.itemsize == 4 else ir.DoubleType()
+        self.vector = ir.VectorType(element, self.lanes)
+        self.pitch = pitch
+        self.data = builder.gep(context.make_array(kind)(context, builder, array).data, [at])
+
+    def load(self, pointer):
+        value = self.b.load(self.b.bitcast(pointer, self.vector.as_pointer()))
+        value.align = self.itemsize
+        return value
+
+    def block(self, position):
+        return self.load(self.b.gep(self.data, [self.b.mul(position, self.pitch)]))
+
+    def loop(self, begin, end):
+        """Open a loop over blocks: (position phi, body, done, close); ``close`` ends the body."""
+        b, i64 = self.b, ir.IntType(64)
+        before = b.block
+        head, body, done = (b.append_basic_block(name) for name in ("blocks", "block", "seen"))
+        b.branch(head)
+        b.position_at_end(head)
+        position = b.phi(i64)
+        position.add_incoming(begin, before)
+        b.cbranch(b.icmp_signed("<", position, end), body, done)
+
+        def close():
+            position.add_incoming(b.add(position, i64(1)), b.block)
+            b.branch(head)
+
+        return position, head, body, done, close
+
+
+@intrinsic
+def column_top(typingctx, table, at, pitch, n_blocks, top, lane):
+    """Write the maxima over the blocks of one vector of lanes to ``top[lane:]``."""
+
+    def codegen(context, b, signature, args):
+        column = _Column(context, b, signature.args[0], args[0], args[1], args[2])
+        before = b.block
+        position, head, body, done, close = column.loop(ir.IntType(64)(0), args[3])
+        b.position_at_start(head)
+        best = b.phi(column.vector)
+        best.add_incoming(ir.Constant(column.vector, [float("-inf")] * column.lanes), before)
+        b.position_at_end(body)
+        row = column.block(position)
+        best.add_incoming(b.select(b.fcmp_ordered(">", row, best), row, best), body)
+        close()
+        b.position_at_end(done)
+        data = context.make_array(signature.args[4])(context, b, args[4]).data
+        place = b.bitcast(b.gep(data, [args[5]]), column.vector.as_pointer())
+        b.store(best, place).align = column.itemsize
+        return context.get_dummy_value()
+
+    intp = types.intp
+    return types.void(table, intp, intp, intp, top, intp), codegen
+
+
+@intrinsic
+def next_hit(typingctx, table, at, pitch, begin, n_blocks, least, lane):
+    """The first block from ``begin`` on where a lane reaches ``least[lane:]``, or ``n_blocks``."""
+
+    def codegen(context, b, signature, args):
+        column = _Column(context, b, signature.args[0], args[0], args[1], args[2])
+        data = context.make_array(signature.args[5])(context, b, args[5]).data
+        wanted = column.load(b.gep(data, [args[6]]))
+        position, _, body, done, close = column.loop(args[3], args[4])
+        b.position_at_end(body)
+        reached = b.fcmp_ordered(">=", column.block(position), wanted)
+        some = b.icmp_unsigned(
+            "!=", b.bitcast(reached, ir.IntType(column.lanes)), ir.IntType(column.lanes)(0)
+        )
+        onward = b.append_basic_block("onward")
+        b.cbranch(some, done, onward)
+        b.position_at_end(onward)
+        close()
+        b.position_at_end(done)
+        return position
+
+    intp = types.intp
+    return intp(table, intp, intp, intp, intp, least, intp), codegen
 
 
 @intrinsic
 def hits(typingctx, table, at, least, lane):
-    """Bit set of the lanes, ``lane`` and the rest of its vector, that reach ``least``."""
-    element = ir.FloatType() if table.dtype == types.float32 else ir.DoubleType()
-    itemsize = table.dtype.bitwidth // 8
-    lanes = VECTOR_BYTES // itemsize
-    vector = ir.VectorType(element, lanes)
+    """Bit set of one vector of lanes, at ``table[at:]``, that reach ``least[lane:]``."""
 
     def codegen(context, b, signature, args):
-        def load(position, offset):
-            data = context.make_array(signature.args[position])(context, b, args[position]).data
-            value = b.load(b.bitcast(b.gep(data, [offset]), vector.as_pointer()))
-            value.align = itemsize
-            return value
-
-        reached = b.fcmp_ordered(">=", load(0, b.add(args[1], args[3])), load(2, args[3]))
-        bits = b.zext(b.bitcast(reached, ir.IntType(lanes)), ir.IntType(64))
-        return b.shl(bits, args[3])
+        column = _Column(context, b, signature.args[0], args[0], args[1], ir.IntType(64)(0))
+        data = context.make_array(signature.args[2])(context, b, args[2]).data
+        reached = b.fcmp_ordered(
+            ">=", column.load(column.data), column.load(b.gep(data, [args[3]]))
+        )
+        return b.zext(b.bitcast(reached, ir.IntType(column.lanes)), ir.IntType(64))
 
     return types.uint64(table, types.intp, least, types.intp), codegen
 
@@ -243,5 +341,25 @@ def lowest_bit(typingctx, bits):
 
     def codegen(context, b, signature, args):
         return b.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def highest_bit(typingctx, bits):
+    """The position of the highest set bit."""
+
+    def codegen(context, b, signature, args):
+        return b.sub(ir.IntType(64)(63), b.ctlz(args[0], ir.Constant(ir.IntType(1), 1)))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def bit_count(typingctx, bits):
+    """How many bits are set."""
+
+    def codegen(context, b, signature, args):
+        return b.ctpop(args[0])
 
     return types.int64(types.uint64), codegen

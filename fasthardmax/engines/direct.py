@@ -19,6 +19,7 @@ from .._threads import for_each_range
 from ..numerics import screening_slack
 from . import _direct_kernels as kernels
 from ._arrays import readonly
+from ._canonical import fewest_keys
 from ._vectors import geometry
 
 _TIES = {"mean": kernels.MEAN, "first": kernels.FIRST, "last": kernels.LAST}
@@ -38,14 +39,15 @@ _NONE_ADDED = {
 }
 
 
-def block_size(n_keys: int, d: int) -> int:
+def block_size(n_keys: int, d: int, itemsize: int) -> int:
     """Keys per block, so that screening and rescoring together cost least.
 
     One more block costs the screening what 10 / (d + 3) more keys cost the rescoring (measured).
-    At most 512 blocks keep the tables small.
+    Whole vectors of keys are rescored. At most 512 blocks keep the tables small.
     """
     balanced = math.isqrt(10 * n_keys // (d + 3))
-    return max(4, balanced & ~3, -(-n_keys // 512))
+    lanes = fewest_keys(itemsize)
+    return max(lanes, balanced - balanced % lanes, -(-n_keys // 512))
 
 
 def run(problem: Problem) -> Answer:
@@ -79,7 +81,7 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
     def fill(start: int, stop: int) -> None:
         kernels.list_ties(
             query, key, query_of, key_of, mask_of, *masks,
-            answer.first, answer.count, indptr, start, stop, np.empty(64, problem.dtype), indices,
+            answer.first, answer.count, indptr, start, stop, indices,
         )  # fmt: skip
 
     n_rows = problem.n_batch * problem.n_queries
@@ -104,7 +106,7 @@ class _Plan(NamedTuple):
 def _plan(problem: Problem) -> _Plan:
     n_keys, d, itemsize = problem.n_keys, problem.n_features, problem.dtype.itemsize
     width, vectors, unroll = geometry(d, problem.n_queries, itemsize)
-    block = block_size(n_keys, d)
+    block = block_size(n_keys, d, itemsize)
     row_bytes = max(1, d) * itemsize
     return _Plan(
         width=width,
@@ -181,8 +183,7 @@ def _kernels(
     def decide(start: int, stop: int, tables: NDArray[Any]) -> int:
         again: int = kernels.decide(
             *inputs, *masks, slack, key_peak, start, stop, plan.block, tables,
-            np.empty(plan.block, dtype), _TIES[problem.ties],
-            answer.mean, answer.first, answer.count,
+            _TIES[problem.ties], answer.mean, answer.first, answer.count,
         )  # fmt: skip
         return again
 
