@@ -96,18 +96,18 @@ class _Lanes:
                 ]
             columns.append(group[0])
 
-        def mix(x, y, pattern):
-            n = self.count
+        def mix(pair, pattern):
+            (x, y), n = pair, self.count
             return self.shuffle(
                 x,
                 y,
                 [g + p % _TILE + n * (p // _TILE) for g in range(0, n, _TILE) for p in pattern],
             )
 
-        even = [mix(columns[r], columns[r + 1], (0, 4, 2, 6)) for r in (0, 2)]
-        odd = [mix(columns[r], columns[r + 1], (1, 5, 3, 7)) for r in (0, 2)]
+        even = [mix(columns[r : r + 2], (0, 4, 2, 6)) for r in (0, 2)]
+        odd = [mix(columns[r : r + 2], (1, 5, 3, 7)) for r in (0, 2)]
         low, high = (0, 1, 4, 5), (2, 3, 6, 7)
-        return [mix(*even, low), mix(*odd, low), mix(*even, high), mix(*odd, high)]
+        return [mix(even, low), mix(odd, low), mix(even, high), mix(odd, high)]
 
 
 @intrinsic
