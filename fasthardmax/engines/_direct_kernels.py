@@ -251,6 +251,7 @@ def _decide_panel(
                     last[lane] = start + j + highest_bit(ties_here)
         blk += 1
 
+    summed = -1  # the query before that had a run of neighbouring winners
     for lane in range(lanes if n_values else 0):
         i = i0 + lane
         if count[i] == 0:
@@ -262,15 +263,26 @@ def _decide_panel(
             mean[i, c] = value[source, c]
         if ties != MEAN or count[i] < 2:
             continue
-        for blk in range(first[i] // block, last[lane] // block + 1):
-            if tables[p, blk, lane] < least[lane]:
+        if last[lane] - first[i] + 1 == count[i]:
+            # Equal keys often lie together, and win together for many queries.
+            if summed >= 0 and first[summed] == first[i] and count[summed] == count[i]:
+                for c in range(n_values):
+                    mean[i, c] = mean[summed, c]
                 continue
-            start, stop = blk * block, min((blk + 1) * block, n_visible)
-            _score_block(query, key, i, start, stop, causal, rule, allowed, added, scores)
-            for j in range(max(start, first[i] + 1), stop):
-                if scores[j - start] == best[lane]:
-                    for c in range(n_values):
-                        mean[i, c] += value[j, c]
+            summed = i
+            for j in range(first[i] + 1, last[lane] + 1):
+                for c in range(n_values):
+                    mean[i, c] += value[j, c]
+        else:
+            for blk in range(first[i] // block, last[lane] // block + 1):
+                if tables[p, blk, lane] < least[lane]:
+                    continue
+                start, stop = blk * block, min((blk + 1) * block, n_visible)
+                _score_block(query, key, i, start, stop, causal, rule, allowed, added, scores)
+                for j in range(max(start, first[i] + 1), stop):
+                    if scores[j - start] == best[lane]:
+                        for c in range(n_values):
+                            mean[i, c] += value[j, c]
         divisor = number(count[i])
         for c in range(n_values):
             mean[i, c] /= divisor
