@@ -7,15 +7,18 @@ array([[3.]])
 
 from .attention import Winners, hardmax_attention, hardmax_winners
 from .dynamics import Trajectory, simulate
+from .explanation import Explanation, explain
 from .index import HardmaxIndex
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Explanation",
     "HardmaxIndex",
     "Trajectory",
     "Winners",
     "__version__",
+    "explain",
     "hardmax_attention",
     "hardmax_winners",
     "simulate",

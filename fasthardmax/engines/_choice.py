@@ -1,0 +1,77 @@
+"""The one place where an engine is chosen, from the size of a problem and a look at its data."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+
+from .._problem import Problem
+from ._table import ENGINES, SELECTIVE, Engine, module_name
+
+__all__ = ["Choice", "choose", "resolve"]
+
+# Below this many multiply-adds (a few milliseconds) the compiled engine is about as fast.
+SMALL_WORK = 1 << 24
+# Loading an engine costs a process about as long as so many multiply-adds take it without: once
+# it has spent as many, loading was due. So neither one call nor a thousand cost twice the least.
+LOADING_WORK = 1 << 33  # the direct engine, beside the compiled one
+SELECTIVE_LOADING_WORK = 1 << 37  # one of the others, beside the direct one
+# A forecast may be wrong by a factor: so much must be gained before the direct engine is left.
+WORTH_LEAVING = 0.6
+_spent = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine that runs a problem, why, and what speaks against the others."""
+
+    engine: Engine
+    reason: str
+    others: dict[str, str]
+
+
+def choose(problem: Problem, calls: int = 1) -> Choice:
+    """The engine that ``engine="auto"`` runs for so many calls of this size.
+
+    It depends on the number of multiply-adds, on what a look at the data promises, and on which
+    engines this process has loaded, or has by now done enough to load. The answer depends on none.
+    """
+    global _spent
+    work = problem.n_pairs * (problem.n_features + 2)
+    if work < SMALL_WORK:
+        return Choice(ENGINES["compiled"], f"{work:,} multiply-adds are few", {})
+    _spent += work * calls
+    if not _loaded("direct") and _spent < LOADING_WORK:
+        return Choice(ENGINES["compiled"], "no other is loaded, which takes longer than this", {})
+    others: dict[str, str] = {}
+    for name, engine in SELECTIVE.items():
+        if not _loaded(name) and _spent < SELECTIVE_LOADING_WORK:
+            others[name] = "not loaded, which takes longer than this"
+            continue
+        able, others[name] = engine.can_run(problem)
+        if not able:
+            continue
+        forecast = engine.load().forecast(problem)
+        if forecast is None:
+            others[name] = "too little work for a look at the data"
+            continue
+        promise = f"about {forecast:.2g} of the time of direct, by a look at the data"
+        if forecast < WORTH_LEAVING:
+            return Choice(engine, promise, others)
+        others[name] = promise
+    return Choice(ENGINES["direct"], "no other promises to be faster", others)
+
+
+def resolve(name: str, problem: Problem, calls: int = 1) -> ModuleType:
+    """The module of engine ``name`` (or of the chosen one), or why it cannot run."""
+    engine = choose(problem, calls).engine if name == "auto" else (ENGINES | SELECTIVE)[name]
+    for what, error, asked in (("here", RuntimeError, None), ("this", ValueError, problem)):
+        able, reason = engine.can_run(asked)
+        if not able:
+            raise error(f"engine: {engine.name!r} cannot run {what}: {reason}")
+    return engine.load()
+
+
+def _loaded(name: str) -> bool:
+    return module_name(name) in sys.modules
