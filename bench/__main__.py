@@ -19,7 +19,7 @@ from fasthardmax._validate import check_threads
 try:
     from . import report
     from .ceilings import measure_ceilings
-    from .contestants import OWN, PEERS
+    from .contestants import INDEXED, OWN, PEERS
     from .race import FULL, QUICK, Track
     from .sections import SECTIONS, Field
 except ImportError as error:
@@ -82,10 +82,10 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--contestants",
-        type=_list_of([*OWN, *PEERS]),
-        default=["direct", *PEERS],
+        type=_list_of([*OWN, *PEERS, *INDEXED]),
         metavar="A,B",
-        help=f"any of {', '.join([*OWN, *PEERS])}; direct and all peers by default",
+        help=f"any of {', '.join([*OWN, *PEERS, *INDEXED])}; by default direct and all peers, and "
+        "in the near-linear sections all that fit",
     )
     parser.add_argument(
         "--sections",
