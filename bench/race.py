@@ -119,10 +119,13 @@ class Track:
         return records
 
     def explain(self, case: Case, records: Sequence[dict[str, Any]]) -> None:
-        """Note in the records of a race which engine ran, what it scored, and why, where known."""
+        """Note in the records of a race which engine ran, what it scored, and why, where known.
+
+        Only in those of whole calls: it may take as long as one.
+        """
         for record in records:
             entrant = Entrant(record["name"], record["threads"])
-            if "error" not in record and entrant in self._workers:
+            if "error" not in record and record["rows"] == case.n_queries:
                 with self._noting_failure(entrant, record):
                     record["explained"] = self._workers[entrant].explain(case)
 

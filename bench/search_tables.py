@@ -157,23 +157,43 @@ def growth(results: Results) -> str:
             rows.append([
                 f"gaussian, d = {d}", name, f"{sizes[0]:,} to {sizes[-1]:,}",
                 f"{fitted:.2f}{target if name == 'auto' else ''}", _text(seconds[-1], 1e3),
-                _memory(results, d, name, sizes[-1]),
+                _memory(results, d, name, sizes[-1]), _sampled_sizes(results, d, name),
             ])  # fmt: skip
-    header = ["points", "contestant", "n", "exponent", "ms at the largest", "MiB more at its peak"]
+    header = [
+        "points", "contestant", "n", "exponent", "ms at the largest", "MiB more at its peak",
+        "timed on a sample and scaled",
+    ]  # fmt: skip
     return markdown(header, rows)
 
 
 def growth_series(results: Results) -> dict[int, dict[str, dict[int, float]]]:
-    """``[d][contestant][n]``: seconds for all n Gaussian queries, timed on all of them."""
+    """``[d][contestant][n]``: seconds for all n Gaussian queries."""
     series: dict[int, dict[str, dict[int, float]]] = {}
-    for section in ("near-linear growth", "near-linear"):
-        for record in timed(results, section, kind="gaussian", value_width=None):
-            case = record["case"]
-            if case["d"] > 3 or record["name"] == UPDATE:
-                continue
-            by_name = series.setdefault(case["d"], {})
-            by_name.setdefault(record["name"], {})[case["n_keys"]] = full_seconds(record)
+    for record in _grown(results):
+        by_name = series.setdefault(record["case"]["d"], {})
+        by_size = by_name.setdefault(record["name"], {})
+        by_size[record["case"]["n_keys"]] = full_seconds(record)
     return series
+
+
+def _grown(results: Results) -> list[Record]:
+    """Timings of Gaussian points in the plane and in space, from both sections."""
+    return [
+        record
+        for section in ("near-linear growth", "near-linear")
+        for record in timed(results, section, kind="gaussian", value_width=None)
+        if record["case"]["d"] <= 3 and record["name"] != UPDATE
+    ]
+
+
+def _sampled_sizes(results: Results, d: int, name: str) -> str:
+    sizes = sorted(
+        record["case"]["n_keys"]
+        for record in _grown(results)
+        if (record["case"]["d"], record["name"]) == (d, name)
+        and record["rows"] < record["case"]["n_queries"]
+    )
+    return ", ".join(f"n = {n:,}" for n in sizes)
 
 
 def _memory(results: Results, d: int, name: str, n: int) -> str:

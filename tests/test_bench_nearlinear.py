@@ -221,7 +221,7 @@ def results():
         ],
         "near-linear growth": [
             timed(cloud(n=10_000, d=2), "auto", [0.0001]),
-            timed(cloud(n=10_000_000, d=3), "auto", [1.0]),
+            timed(cloud(n=10_000_000, d=3), "auto", [0.1], rows=1_000_000),
             timed(cloud(n=10_000, d=3), "auto", [0.001]),
             {
                 "case": asdict(cloud(n=10_000_000, d=3)), "name": "auto", "threads": 2,
@@ -269,7 +269,8 @@ def test_growth_with_exponent_and_memory(results):
     assert exponent == pytest.approx(1)
     assert "| gaussian, d = 2 | auto | 10,000 to 1,000,000 | 1.00 (1.1 met) | 10 |" in table
     assert (
-        "1.00 (1.1 met) | 1e+03 | 1024 + 229 for the points (4 GB with the points met) |" in table
+        "1.00 (1.1 met) | 1e+03 | 1024 + 229 for the points (4 GB with the points met) | n = 10,000,000 |"
+        in table
     )
 
 

@@ -27,8 +27,7 @@ def _load(
         title=title,
         version=scipy.__version__,
         ties="one, unspecified; fails for points in one hyperplane",
-        dtypes=("float64",),  # Qhull computes in it
-        note=f"{note}; to d = {max_features}: the number of facets grows as n^(d/2)",
+        note=f"own threads over blocks; {note}",
         indexes=indexes,
         max_features=max_features,
     )
@@ -45,7 +44,7 @@ def load_product(threads: int) -> Contestant:
 
     return _load(
         "SciPy, ConvexHull + product with its vertices",
-        "own threads over blocks",
+        "to d = 5, for the number of facets grows exponentially with d",
         5,
         {f"{mebibytes} MiB blocks": partial(index, mebibytes=mebibytes) for mebibytes in (0.5, 2)},
     )
@@ -77,6 +76,4 @@ def load_angles(threads: int) -> Contestant:
 
         return search
 
-    return _load(
-        "SciPy, ConvexHull + binary search for the angle", "own threads over blocks", 2, {"": index}
-    )
+    return _load("SciPy, ConvexHull + binary search for the angle", "in the plane", 2, {"": index})
