@@ -121,11 +121,11 @@ class Track:
     def explain(self, case: Case, records: Sequence[dict[str, Any]]) -> None:
         """Note in the records of a race which engine ran, what it scored, and why, where known.
 
-        Only in those of whole calls: it may take as long as one.
+        It may take as long as a call.
         """
         for record in records:
             entrant = Entrant(record["name"], record["threads"])
-            if "error" not in record and record["rows"] == case.n_queries:
+            if "error" not in record:
                 with self._noting_failure(entrant, record):
                     record["explained"] = self._workers[entrant].explain(case)
 

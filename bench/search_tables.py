@@ -56,7 +56,7 @@ def near_linear(results: Results) -> str:
             _against(direct, auto, whole),
             _against(auto, update, passes, at_most=True),
             _against(full_seconds(layer[0]) if layer else None, update, None),
-            _choice(cell)["engine"], _choice(cell)["scored"],
+            _choice(cell)["engine"], _scored(cell),
             _scaled(cell, OWN),
         ])  # fmt: skip
     header = [
@@ -113,14 +113,13 @@ def hard(results: Results) -> str:
         auto = times.get("auto")
         own = {name: times[name] for name in OWN if name in times}
         best = min(own, key=lambda name: own[name]) if own else ""
-        choice = _choice(cell)
         failed = {record["name"]: "cannot run" for record in cell if "error" in record}
         rows.append([
             _cloud(case), case["dtype"],
             *(_text(times.get(name), 1e3) for name in ("direct", "cones", "pruned", "auto")),
             _against(auto, times.get("direct"), WORST_TARGET, at_most=True),
             _against(auto, own.get(best), WORST_TARGET, at_most=True), best,
-            choice["engine"], choice["scored"],
+            _choice(cell)["engine"], _scored(cell),
             *(failed.get(name) or _text(times.get(name), 1e3) for name in ("hull", "ckdtree")),
             _differing(cell), _scaled(cell),
         ])  # fmt: skip
@@ -258,6 +257,12 @@ def _choice(cell: Sequence[Record]) -> dict[str, str]:
                 "reason": told["reason"],
             }  # fmt: skip
     return dict.fromkeys(_CHOICE, "")
+
+
+def _scored(cell: Sequence[Record]) -> str:
+    """Keys scored per query by each engine that tells."""
+    told = [(r["name"], r["explained"]["scored"]) for r in cell if r.get("explained")]
+    return ", ".join(f"{name} {scored:.3g}" for name, scored in told)
 
 
 def _against(

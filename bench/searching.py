@@ -25,8 +25,8 @@ UPDATE = "update"  # the name under which the bare update pass is recorded
 _ALL_PAIRS = ("faiss-l2", "keops")
 _LARGE = 1_000_000  # beyond it only the package's own engines run
 # Calls of seconds get two rounds or three.
-_FULL = replace(FULL, rounds=3, patience=1.0, whole_seconds=20.0)
-_HARD = replace(_FULL, call_seconds=0.15, patience=0.5, whole_seconds=5.0, oracle=1e8)
+_FULL = replace(FULL, rounds=3, patience=0.5, whole_seconds=20.0)
+_HARD = replace(_FULL, rounds=2, call_seconds=0.15, whole_seconds=5.0, oracle=1e8)
 _QUICK = replace(QUICK, rounds=2, patience=0.3, whole_seconds=2.0)
 
 
@@ -35,7 +35,7 @@ def near_linear(field: Field) -> Iterator[Record]:
     peers = [*INDEXED] if field.quick else [*INDEXED, *_ALL_PAIRS]
     for case in cases.near_linear(field.quick):
         records = field.track.race(case, field.entrants([*OWN, *peers]), effort=_effort(field))
-        field.track.explain(case, records)
+        _explain(field, case, records)
         yield from records
         yield _update(field, case)
         yield from _layer(field, case, records)
@@ -47,7 +47,7 @@ def hard(field: Field) -> Iterator[Record]:
         peers = ("hull", "ckdtree") if case.d <= 3 and not field.quick else ()
         effort = _QUICK if field.quick else _HARD
         records = field.track.race(case, field.entrants([*OWN, *peers]), effort=effort)
-        field.track.explain(case, records)
+        _explain(field, case, records)
         yield from records
 
 
@@ -66,6 +66,11 @@ def growth(field: Field) -> Iterator[Record]:
 
 def _effort(field: Field) -> Effort:
     return _QUICK if field.quick else _FULL
+
+
+def _explain(field: Field, case: Case, records: list[Record]) -> None:
+    told = [record for record in records if record["name"] == "auto" or _whole(record)]
+    field.track.explain(case, told)
 
 
 def _whole(record: Record) -> bool:

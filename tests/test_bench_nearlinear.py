@@ -239,7 +239,7 @@ def test_sampled_times_are_scaled_but_not_their_index(results):
 
 def test_own_engines_against_targets(results):
     table = search_tables.near_linear(results)
-    assert "| 5e+04 |  |  | 10 | 5e+03 (4000 met) | 5 (8 met) | 7 | cones | 1.25 |" in table
+    assert "| 5e+04 |  |  | 10 | 5e+03 (4000 met) | 5 (8 met) | 7 | cones | auto 1.25 |" in table
     assert "direct 10,000 |" in table
 
 
@@ -254,7 +254,9 @@ def test_peers_with_their_mistakes(results):
 
 def test_hard_data_against_the_best_own_engine(results):
     table = search_tables.hard(results)
-    row = "| 200 |  | 800 | 300 | 1.5 (1.3 missed) | 1.5 (1.3 missed) | direct | cones | 1.25 |"
+    row = (
+        "| 200 |  | 800 | 300 | 1.5 (1.3 missed) | 1.5 (1.3 missed) | direct | cones | auto 1.25 |"
+    )
     assert row in table
     assert "pruned 10,000 |" in table
 
