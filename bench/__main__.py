@@ -19,7 +19,7 @@ from fasthardmax._validate import check_threads
 try:
     from . import report
     from .ceilings import measure_ceilings
-    from .contestants import OWN, PEERS
+    from .contestants import INDEXED, OWN, PEERS
     from .race import FULL, QUICK, Track
     from .sections import SECTIONS, Field
 except ImportError as error:
@@ -75,17 +75,17 @@ def wrong_answers(results: dict[str, Any]) -> list[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="small grid, under two minutes (full: under 25)"
+        "--quick", action="store_true", help="small grid, under two minutes (full: about 35)"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("bench", "results"), metavar="DIR", help="%(default)s"
     )
     parser.add_argument(
         "--contestants",
-        type=_list_of([*OWN, *PEERS]),
-        default=["direct", *PEERS],
+        type=_list_of([*OWN, *PEERS, *INDEXED]),
         metavar="A,B",
-        help=f"any of {', '.join([*OWN, *PEERS])}; direct and all peers by default",
+        help=f"any of {', '.join([*OWN, *PEERS, *INDEXED])}; by default direct and all peers, and "
+        "in the near-linear sections all that fit",
     )
     parser.add_argument(
         "--sections",

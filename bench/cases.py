@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 
 from tests.cases import ball, circle, gaussian, lattice
 
+from .hard_clouds import HARD
+
 __all__ = [
     "KINDS",
     "Case",
     "agreement",
     "attention",
     "growth",
+    "hard",
+    "near_linear",
+    "near_linear_growth",
     "one_core",
     "small_calls",
     "winners",
@@ -27,6 +32,10 @@ __all__ = [
 Array = NDArray[Any]
 
 DTYPES = ("float32", "float64")
+_DEGENERATE = (
+    "collinear", "all equal", "two far clusters", "heavy tails", "one huge outlier",
+    "offset by 1e6", "near-ties", "lattice",
+)  # fmt: skip
 _STRETCH = (1.0, 2.0)  # A = diag(1, 2), of the kind "circle"
 
 
@@ -53,6 +62,9 @@ KINDS: dict[str, Callable[[int, int, np.dtype[Any]], Array]] = {
     "ball": ball,
     "circle, A = diag(1, 2)": lambda n, d, dtype: circle(n, dtype),
     "lattice": _shuffled_lattice,
+    "circle": lambda n, d, dtype: circle(n, dtype),
+    "cube": lambda n, d, dtype: np.random.default_rng([n, d]).uniform(-1, 1, (n, d)).astype(dtype),
+    **HARD,
 }
 
 
@@ -60,7 +72,7 @@ KINDS: dict[str, Callable[[int, int, np.dtype[Any]], Array]] = {
 class Case:
     """One problem to answer and to time.
 
-    Without ``value_width`` the winners are asked for; with it, the means of random values. The
+    Without ``value_width`` the winners are asked for; with it, the means of the values. The
     queries are the first points of a cloud that attends to itself, unless ``kind`` is
     "independent": then queries, keys and values are independent and Gaussian.
     """
@@ -73,6 +85,7 @@ class Case:
     value_width: int | None = None
     batch: tuple[int, ...] = ()
     mask: str = "none"  # "none", "causal" or "boolean" (half of all pairs allowed)
+    values: str = "random"  # or "keys": their means are one layer of the dynamics
     name: str = ""
 
     @property
@@ -102,14 +115,14 @@ def _arguments(case: Case) -> dict[str, Any]:
         query, key = gaussians(case.n_queries, case.d), gaussians(case.n_keys, case.d)
     else:
         key = KINDS[case.kind](case.n_keys, case.d, dtype)
-        query = key * np.array(_STRETCH, dtype) if case.kind.startswith("circle") else key
+        query = key * np.array(_STRETCH, dtype) if case.kind.startswith("circle, A") else key
         query = query[: case.n_queries]
     if case.value_width is None:
         return {"query": query, "key": key}
     return {
         "query": query,
         "key": key,
-        "value": gaussians(case.n_keys, case.value_width),
+        "value": key if case.values == "keys" else gaussians(case.n_keys, case.value_width),
         "attn_mask": rng.random((case.n_queries, case.n_keys)) < 0.5
         if case.mask == "boolean"
         else None,
@@ -177,6 +190,47 @@ def small_calls() -> Iterator[Case]:
     """Calls that take no work worth mentioning: what is left is the cost of a call."""
     for dtype in DTYPES:
         yield Case("independent", 8, 2, dtype, 8, 2, name="one tiny call")
+
+
+def near_linear(quick: bool) -> Iterator[Case]:
+    """Where almost no pair needs to be looked at."""
+    if quick:
+        sizes = {"gaussian": ((2, 100_000), (3, 100_000)), "clustered": ((16, 10_000),)}
+    else:
+        few, many = 100_000, 1_000_000
+        sizes = {
+            "gaussian": ((2, many), (3, many), *((d, few) for d in (4, 5, 6, 8, 16))),
+            "cube": ((2, many), (3, many)),
+            "ball": ((2, many), (3, many)),
+            "circle": ((2, many),),
+            "clustered": tuple((d, few) for d in (8, 16, 64)),
+        }
+    for kind, cells in sizes.items():
+        for d, n in cells:
+            yield _self_attention(kind, n, d, "float64")
+
+
+def hard(quick: bool) -> Iterator[Case]:
+    """Where many keys win, or rounding decides: an engine may not lose to all pairs there."""
+    if quick:
+        for kind in ("sphere", "near-ties"):
+            yield _self_attention(kind, 10_000, 3, "float64")  # compiled by then
+        return
+    spread_out = ("sphere", "moment curve", "coplanar")
+    for d, kinds in {2: ("circle", "parabola"), 3: (*spread_out, "ball")}.items():
+        for kind in (*kinds, *_DEGENERATE):
+            yield _self_attention(kind, 100_000, d, "float64")
+        yield _self_attention("near-ties", 100_000, d, "float32")
+    for d, dtype in product((8, 16), DTYPES):
+        for kind in (*spread_out, *_DEGENERATE):
+            yield _self_attention(kind, 20_000, d, dtype)
+
+
+def near_linear_growth(quick: bool) -> Iterator[Case]:
+    """The sizes between and beyond those of the near-linear grid, for time over n."""
+    sizes = (10_000, 1_000_000) if quick else (10_000, 100_000, 10_000_000)
+    for d, n in product((2, 3), sizes):
+        yield _self_attention("gaussian", n, d, "float64")
 
 
 def one_core(quick: bool) -> Iterator[Case]:

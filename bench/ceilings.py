@@ -1,4 +1,4 @@
-"""What the machine can do: fused multiply-adds, matrix products and copies per second.
+"""What the machine can do: fused multiply-adds, matrix products, copies, and bare update passes.
 
 The peak of fused multiply-adds is measured, not looked up: a loop of independent chains of vector
 FMA instructions that touches no memory, written as LLVM IR because no compiler flag is needed then.
@@ -16,11 +16,15 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from fasthardmax._threads import for_each_range
 from fasthardmax.engines._vectors import VECTOR_BYTES
 
-__all__ = ["measure_ceilings"]
+from .timing import calls_per_timing
+
+__all__ = ["measure_ceilings", "time_update"]
 
 _CHAINS = 12  # 4 cycles of latency x 2 units a cycle need 8; 12 and two operands fit 16 registers
 _REPEATS = 7
@@ -102,6 +106,35 @@ def copy_bandwidth(threads: int) -> float:
     target = np.zeros_like(source)
     seconds = _on_threads(lambda t: np.copyto(target[t], source[t]), threads)
     return 2 * source.nbytes / seconds
+
+
+@njit(nogil=True)
+def _update(points, means, c, moved, start, stop):
+    for i in range(start, stop):
+        moved[i] = points[i] + c * (means[i] - points[i])
+
+
+def time_update(points: NDArray[Any], threads: int) -> list[float]:
+    """Seconds of several bare passes ``x + c (m - x)`` over arrays of this size, c = 1/3.
+
+    It is what a layer of the dynamics does when the means are known: the least that one can cost.
+    """
+    x = np.ascontiguousarray(points).reshape(-1)
+    means, moved = np.ascontiguousarray(x[::-1]), np.empty_like(x)
+    c = x.dtype.type(1 / 3)
+    share = max(1, -(-len(x) // threads))
+
+    def work(start: int, stop: int) -> None:
+        _update(x, means, c, moved, start, stop)
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        for_each_range(work, len(x), share, threads)
+        return time.perf_counter() - start
+
+    seconds()  # compiles
+    calls = calls_per_timing(min(seconds() for _ in range(3)))
+    return [sum(seconds() for _ in range(calls)) / calls for _ in range(_REPEATS)]
 
 
 def measure_ceilings(cores: int) -> dict[str, dict[str, dict[str, float]]]:

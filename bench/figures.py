@@ -1,4 +1,4 @@
-"""The two figures: pairs per second over d, and time over n with the fitted exponent."""
+"""The figures: pairs per second over d, and time over n with the fitted exponent."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .contestants import OWN
+from .search_tables import growth_series as search_series
 from .tables import best_rate, growth_series, pairs_per_second, timed
 from .timing import growth_exponent
 
-__all__ = ["growth", "speed"]
+__all__ = ["growth", "near_linear", "speed"]
 
 # Okabe and Ito's colours, told apart by all kinds of colour vision; the package's own in black.
 _STYLES = {
@@ -32,6 +33,17 @@ _NAMES = {
     "faiss-ip": "FAISS inner product", "faiss-l2": "FAISS L2", "keops": "KeOps", "jax": "JAX",
     "loop": "Python loop",
 }  # fmt: skip
+# The near-linear races are run by others.
+_SEARCHERS = {
+    "auto": ("fasthardmax, auto", "black", "o"),
+    "cones": ("fasthardmax, cones", "#0072B2", "s"),
+    "pruned": ("fasthardmax, pruned", "#009E73", "P"),
+    "direct": ("fasthardmax, all pairs", "#999999", "v"),
+    "ckdtree": ("SciPy cKDTree", "#D55E00", "^"),
+    "sklearn-trees": ("scikit-learn trees", "#E69F00", "<"),
+    "hull": ("SciPy hull, product", "#CC79A7", "X"),
+    "hull-angles": ("SciPy hull, angles", "#56B4E9", "D"),
+}
 _PAPER: Any = {
     "font.size": 8,
     "axes.titlesize": 9,
@@ -91,6 +103,38 @@ def growth(results: dict[str, Any], path: Path) -> bool:
             xlabel="points n", ylabel="seconds", xscale="log", yscale="log",
         )  # fmt: skip
         figure.legend(loc="outside right center")
+        figure.savefig(path)
+        plt.close(figure)
+    return True
+
+
+def near_linear(results: dict[str, Any], path: Path) -> bool:
+    """Seconds for all n queries of the near-linear races, one panel a d; False without any."""
+    by_d = {
+        d: {name: by_n for name, by_n in series.items() if len(by_n) > 1 and name in _SEARCHERS}
+        for d, series in sorted(search_series(results).items())
+    }
+    by_d = {d: series for d, series in by_d.items() if series}
+    if not by_d:
+        return False
+    with plt.rc_context(_PAPER):
+        figure, row = plt.subplots(
+            1, len(by_d), figsize=(3.5 * len(by_d), 3.6), sharey=True, squeeze=False,
+            layout="constrained",
+        )  # fmt: skip
+        for axes, (d, series) in zip(row[0], by_d.items(), strict=True):
+            for name in sorted(series, key=lambda name: -_last(series[name])):
+                sizes, seconds = zip(*sorted(series[name].items()), strict=True)
+                title, colour, marker = _SEARCHERS[name]
+                label = f"{title}, $n^{{{growth_exponent(sizes, seconds):.2f}}}$"
+                axes.plot(
+                    sizes, seconds, color=colour, marker=marker, label=label, zorder=_order(name)
+                )
+            axes.set(
+                title=f"Gaussian, d = {d}, float64", xlabel="points n", xscale="log", yscale="log"
+            )
+            axes.legend(fontsize=6)
+        row[0, 0].set_ylabel("seconds for all n queries")
         figure.savefig(path)
         plt.close(figure)
     return True

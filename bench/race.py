@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import sys
@@ -30,6 +31,8 @@ class Effort:
     rounds: int  # timings of each contestant, in turns
     call_seconds: float  # of one timed call: larger cases are timed on fewer rows
     oracle: float  # multiply-adds of the reference for the rows that are checked
+    patience: float = math.inf  # seconds of timings after which a contestant gets no more rounds
+    whole_seconds: float = 60.0  # the longest call that is made where rows cannot stand for it
 
     def seconds(self, case: Case) -> float:
         """Seconds of one call, long beside what is paid once a call for every key."""
@@ -71,27 +74,34 @@ class Track:
             worker.close()
 
     def race(
-        self, case: Case, entrants: Sequence[Entrant], *, loaded: bool = False
+        self,
+        case: Case,
+        entrants: Sequence[Entrant],
+        *,
+        loaded: bool = False,
+        effort: Effort | None = None,
     ) -> list[dict[str, Any]]:
         """One record for each contestant that runs the case's dtype and form.
 
-        ``loaded``: time once more, with one core kept busy by another process.
+        ``loaded``: time once more, with one core kept busy by another process. ``effort``: another
+        one than the track's.
         """
-        truth = canonical(case, self._effort.oracle)
+        effort = effort or self._effort
+        truth = canonical(case, effort.oracle)
         records: list[dict[str, Any]] = []
         ready: list[_Ready] = []
         for entrant, worker in self._takers(case, entrants):
             record: dict[str, Any] = {"case": asdict(case), **asdict(entrant)}
             records.append(record)
             with self._noting_failure(entrant, record):
-                prepared = worker.prepare(case, self._effort.seconds(case))
+                prepared = worker.prepare(case, effort.seconds(case), effort.whole_seconds)
                 verdict = judge(prepared.answer, truth)
                 record |= {"setting": prepared.setting, "rows": prepared.rows, **asdict(verdict)}
                 ready.append((entrant, calls_per_timing(prepared.seconds), record))
-        self._run(ready, "seconds")
+        self._run(ready, "seconds", effort)
         if loaded:
             with _busy_core():
-                self._run(ready, "loaded_seconds")
+                self._run(ready, "loaded_seconds", effort)
         for record in records:
             _say(record)
         return records
@@ -108,16 +118,29 @@ class Track:
             _say(record)
         return records
 
-    def _run(self, ready: list[_Ready], field: str) -> None:
+    def explain(self, case: Case, records: Sequence[dict[str, Any]]) -> None:
+        """Note in the records of a race which engine ran, what it scored, and why, where known.
+
+        It may take as long as a call.
+        """
+        for record in records:
+            entrant = Entrant(record["name"], record["threads"])
+            if "error" not in record:
+                with self._noting_failure(entrant, record):
+                    record["explained"] = self._workers[entrant].explain(case)
+
+    def _run(self, ready: list[_Ready], field: str, effort: Effort) -> None:
         """Time everyone in turns, another one first in each round."""
-        for turn in range(self._effort.rounds):
+        for turn in range(effort.rounds):
             at = turn % len(ready) if ready else 0
             for entrant, calls, record in ready[at:] + ready[:at]:
-                if "error" not in record:
+                spent = sum(record.get(field, ()))
+                if "error" not in record and spent <= effort.patience:
                     time.sleep(_SETTLE)
                     with self._noting_failure(entrant, record):
-                        seconds = self._workers[entrant].time(calls)
+                        seconds, indexing = self._workers[entrant].time(calls)
                         record.setdefault(field, []).append(seconds)
+                        record.setdefault(f"index_{field}", []).append(indexing)
 
     def memory(self, case: Case, entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
         """Peak memory of one call, each in a fresh process."""
@@ -169,7 +192,9 @@ class Track:
 
 def _takes(worker: Worker, case: Case) -> bool:
     description = worker.description
-    return case.dtype in description.dtypes and case.form in description.forms
+    most = description.max_features
+    fits = most is None or case.d <= most
+    return fits and case.dtype in description.dtypes and case.form in description.forms
 
 
 def _say(record: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """``python -m bench.report DIR``: the results in DIR as Markdown tables and figures.
 
 Reads ``results.json`` of ``python -m bench`` and ``operator.json`` of pytest-benchmark, whichever
-are there; writes ``report.md``, ``speed.png`` and ``growth.png``. ``--into README.md`` also puts
-the short tables between the markers ``<!-- bench -->`` and ``<!-- /bench -->`` of that file.
+are there; writes ``report.md`` and the figures ``speed.png``, ``growth.png`` and
+``near-linear.png``. ``--into README.md`` also puts the short tables between the markers
+``<!-- bench -->`` and ``<!-- /bench -->`` of that file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import figures, operator_table, tables
+from . import figures, operator_table, search_tables, tables
 
 __all__ = ["OPERATOR", "REPORT", "RESULTS", "put_between_markers", "render", "short", "write"]
 
@@ -46,6 +47,12 @@ def render(results: dict[str, Any]) -> str:
         ("With one core kept busy by another process", tables.loaded(results)),
         ("Canonical rescoring in the direct engine", tables.rescoring(results)),
         ("Memory", tables.memory(results)),
+        ("Near-linear search, against all pairs and the bare update pass",
+         search_tables.near_linear(results)),
+        ("Near-linear search, against other tools", search_tables.peers(results)),
+        ("Near-linear search, hard data", search_tables.hard(results)),
+        ("Near-linear search, growth with n", search_tables.growth(results)),
+        ("What auto chose, and why", search_tables.choices(results)),
         ("All timings", tables.details(results)),
     ]  # fmt: skip
     return "\n".join(f"## {title}\n\n{table}" for title, table in parts if table)
@@ -66,7 +73,12 @@ def write(directory: Path) -> None:
     parts = []
     if (results := _read(directory / RESULTS)) is not None:
         parts.append(render(results))
-        for name, draw in (("speed.png", figures.speed), ("growth.png", figures.growth)):
+        drawn = {
+            "speed.png": figures.speed,
+            "growth.png": figures.growth,
+            "near-linear.png": figures.near_linear,
+        }
+        for name, draw in drawn.items():
             if draw(results, directory / name):
                 parts.append(f"![{name.removesuffix('.png')}]({name})\n")
     if (measured := _read(directory / OPERATOR)) is not None:

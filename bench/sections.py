@@ -10,9 +10,9 @@ from typing import Any
 from fasthardmax._problem import self_attention
 from fasthardmax.engines import direct
 
-from . import cases
+from . import cases, searching
 from .cases import Case
-from .contestants import OWN
+from .contestants import INDEXED, OWN, PEERS
 from .race import Entrant, Track
 
 __all__ = ["SECTIONS", "Field"]
@@ -25,13 +25,20 @@ class Field:
     """Who runs and how thoroughly."""
 
     track: Track
-    names: Sequence[str]  # contestants, the package's own first
+    names: Sequence[str] | None  # contestants, the package's own first; None: each section's own
     cores: int
     quick: bool
 
+    def entrants(self, names: Sequence[str]) -> list[Entrant]:
+        """Those of ``names`` that were asked for, on all cores."""
+        wanted = names if self.names is None else [name for name in self.names if name in names]
+        return [Entrant(name, self.cores) for name in wanted]
+
     @property
     def everyone(self) -> list[Entrant]:
-        return [Entrant(name, self.cores) for name in self.names]
+        if self.names is None:
+            return self.entrants(["direct", *PEERS])
+        return self.entrants([name for name in self.names if name not in INDEXED])
 
     def race_all(self, grid: Iterator[Case]) -> Iterator[Record]:
         for case in grid:
@@ -106,4 +113,7 @@ SECTIONS: dict[str, Callable[[Field], Iterator[Record]]] = {
     "loaded": _loaded,
     "rescoring": _rescoring,
     "memory": _memory,
+    "near-linear": searching.near_linear,
+    "hard": searching.hard,
+    "near-linear growth": searching.growth,
 }

@@ -9,8 +9,9 @@ from .contestants import OWN
 from .timing import Spread, geometric_mean, growth_exponent, ratio, spread
 
 __all__ = [
-    "agreement", "attention", "best_rate", "ceilings", "contestants", "details", "exponents",
-    "loaded", "memory", "rescoring", "roofline", "small_calls", "speed", "speed_by_d", "threads",
+    "agreement", "attention", "best_rate", "ceilings", "cells", "contestants", "details",
+    "exponents", "growth_series", "loaded", "markdown", "memory", "met", "pairs_per_second",
+    "percent", "rescoring", "roofline", "small_calls", "speed", "speed_by_d", "threads", "timed",
     "versus_best",
 ]  # fmt: skip
 
@@ -88,7 +89,7 @@ def speed(results: Results, kind: str, dtype: str) -> str:
     records = timed(results, "winners", kind=kind, dtype=dtype)
     names = _names(records)
     rows = []
-    for cell in _cells(records):
+    for cell in cells(records):
         by_name = {record["name"]: record for record in cell}
         rates = {name: pairs_per_second(by_name[name]).median / 1e9 for name in by_name}
         best = max(rates.values())
@@ -118,7 +119,7 @@ def speed_by_d(results: Results) -> str:
 def versus_best(results: Results) -> str:
     """The lead of the direct engine over the fastest other tool, round by round."""
     rows = []
-    for cell in _cells(timed(results, "winners")):
+    for cell in cells(timed(results, "winners")):
         own = next((record for record in cell if record["name"] == "direct"), None)
         others = [record for record in cell if record["name"] not in OWN]
         if own is None or not others:
@@ -131,7 +132,7 @@ def versus_best(results: Results) -> str:
         rows.append([
             f"{case['kind']}, {case['dtype']}", f"{case['n_keys']:,}", case["d"], rival["name"],
             f"{lead.median:.2f}", f"{lead.low:.2f} to {lead.high:.2f}",
-            "" if target is None else f"{target} {_met(lead.median >= target)}",
+            "" if target is None else f"{target} {met(lead.median >= target)}",
         ])  # fmt: skip
     header = ["points", "n", "d", "best peer", "direct is faster by", "quartiles", "target"]
     return markdown(header, rows)
@@ -140,18 +141,18 @@ def versus_best(results: Results) -> str:
 def roofline(results: Results) -> str:
     """Pairs per second in units of the fused multiply-add ceiling, 2 d operations a pair."""
     rows = []
-    cells = timed(results, "winners", kind="gaussian", n_keys=_ALL_N)
-    for d in sorted({record["case"]["d"] for record in cells}):
+    records = timed(results, "winners", kind="gaussian", n_keys=_ALL_N)
+    for d in sorted({record["case"]["d"] for record in records}):
         row: list[object] = [d]
         target = CEILING_TARGETS.get(d)
         for dtype in ("float32", "float64"):
-            own = [r for r in cells if r["name"] == "direct" and _is(r, d=d, dtype=dtype)]
+            own = [r for r in records if r["name"] == "direct" and _is(r, d=d, dtype=dtype)]
             if not own:
                 row.append("")
                 continue
             rate = _pairs_timed(own[0]) / geometric_mean(own[0]["seconds"])
             share = rate * 2 * d / best_rate(results, "fma", dtype)
-            row.append(f"{share:.2f} {_met(share >= target) if target else ''}".strip())
+            row.append(f"{share:.2f} {met(share >= target) if target else ''}".strip())
         rows.append([*row, target or ""])
     return markdown(["d", "float32", "float64", "target"], rows)
 
@@ -194,9 +195,9 @@ def agreement(results: Results) -> str:
         row = [results["contestants"][name]["title"], results["contestants"][name]["ties"]]
         for kind in kinds:
             wrong = {r["case"]["dtype"]: r["wrong"] for r in winners if _is(r, kind=kind)}
-            row.append(_both(wrong, _percent))
+            row.append(_both(wrong, percent))
         lost = [r["not_first"] for r in winners if r["not_first"] is not None]
-        rows.append([*row, _percent(max(lost)) if lost else "–"])
+        rows.append([*row, percent(max(lost)) if lost else "–"])
     header = ["rows that differ, float32 / float64", "ties", *kinds, "tied rows, not the first key"]
     return markdown(header, rows)
 
@@ -205,7 +206,7 @@ def attention(results: Results) -> str:
     """Milliseconds of a call with values, the effect of masks, and the rows that differ."""
     rows = []
     records = timed(results, "attention")
-    for cell in _cells(records):
+    for cell in cells(records):
         case = cell[0]["case"]
         for record in cell:
             full = [
@@ -219,12 +220,12 @@ def attention(results: Results) -> str:
                 against = spread(record["seconds"]).median / spread(full[0]["seconds"]).median
                 share = f"{against:.2f}"
                 if case["mask"] == "causal" and record["name"] in OWN:
-                    share += f" (target {CAUSAL_TARGET} {_met(against <= CAUSAL_TARGET)})"
+                    share += f" (target {CAUSAL_TARGET} {met(against <= CAUSAL_TARGET)})"
             time = spread(record["seconds"])
             rows.append([
                 f"{case['name']}, {case['dtype']}", _shape(case), record["name"],
                 f"{time.median * 1e3:.3g}", f"{time.low * 1e3:.3g} to {time.high * 1e3:.3g}",
-                share, _percent(record["wrong"]), _percent(record["inexact"]),
+                share, percent(record["wrong"]), percent(record["inexact"]),
             ])  # fmt: skip
     header = [
         "case", "batch x queries x keys, d, width", "contestant", "ms", "quartiles",
@@ -249,7 +250,7 @@ def small_calls(results: Results) -> str:
 def threads(results: Results) -> str:
     """The direct engine on more threads than one."""
     rows = []
-    for cell in _cells(timed(results, "threads")):
+    for cell in cells(timed(results, "threads")):
         alone = cell[0]
         for record in cell[1:]:
             gain = ratio(_full_seconds(alone), _full_seconds(record))
@@ -266,7 +267,7 @@ def loaded(results: Results) -> str:
     records = [record for record in timed(results, "loaded") if "loaded_seconds" in record]
     names = _names(records)
     rows = []
-    for cell in _cells(records):
+    for cell in cells(records):
         slower = {r["name"]: ratio(r["loaded_seconds"], r["seconds"]).median for r in cell}
         row = [f"{slower[name]:.2f}" if name in slower else "–" for name in names]
         rows.append([_cloud(cell[0]["case"]), *row])
@@ -280,7 +281,7 @@ def rescoring(results: Results) -> str:
         case = record["case"]
         rows.append([
             f"{case['kind']}, n = {case['n_keys']:,}, d = {case['d']}", case["dtype"],
-            record["block"], _percent(record["again"]),
+            record["block"], percent(record["again"]),
         ])  # fmt: skip
     header = ["points", "dtype", "keys a block", "queries that needed more than one block"]
     return markdown(header, rows)
@@ -312,7 +313,7 @@ def details(results: Results) -> str:
                 label, record["name"], record["setting"],
                 f"{record['rows']:,} of {case['n_queries']:,}",
                 f"{time.median * 1e3:.4g}", f"{time.low * 1e3:.4g} to {time.high * 1e3:.4g}",
-                f"{_percent(record['wrong'])} of {record['checked']:,}",
+                f"{percent(record['wrong'])} of {record['checked']:,}",
             ])  # fmt: skip
     header = [
         "case",
@@ -343,12 +344,14 @@ def _names(records: Iterable[Record]) -> list[str]:
     return list(dict.fromkeys(record["name"] for record in records))
 
 
-def _cells(records: Iterable[Record]) -> list[list[Record]]:
-    """The records of each case together."""
-    cells: dict[str, list[Record]] = {}
+def cells(
+    records: Iterable[Record], key: Callable[[Record], str] = lambda record: str(record["case"])
+) -> list[list[Record]]:
+    """The records of each case, or of each value of ``key``, together."""
+    found: dict[str, list[Record]] = {}
     for record in records:
-        cells.setdefault(str(record["case"]), []).append(record)
-    return list(cells.values())
+        found.setdefault(key(record), []).append(record)
+    return list(found.values())
 
 
 def _both(by_dtype: dict[str, float], text: Callable[[float], str]) -> str:
@@ -375,11 +378,11 @@ def _emphasised(rate: float, best: float) -> str:
     return f"**{_digits(rate)}**" if rate == best else _digits(rate)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     if share == 0:
         return "0"
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
-def _met(reached: bool) -> str:
+def met(reached: bool) -> str:
     return "met" if reached else "missed"

@@ -24,6 +24,10 @@ _ANSWER_WITHIN = 300.0  # seconds
 _PROBE = 0.02  # seconds that a setting is tried for, before the best one is chosen
 _FEWEST_ROWS = 16
 _KEPT_ROWS = 10_000
+_FIRST_PART = 1024  # points of the first trial of what is not proportional to the queries
+_TOO_SHORT = 0.02  # seconds from which nothing is foretold
+_TRIAL_POINTS = 10_000
+_LONG = 2.0  # seconds of a call beside which compilation is short
 
 Array = NDArray[Any]
 
@@ -46,6 +50,7 @@ class Description:
     dtypes: tuple[str, ...]
     forms: tuple[str, ...]
     note: str
+    max_features: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,17 +84,24 @@ class Worker:
             raise Missing(str(error)) from None
         return description
 
-    def prepare(self, case: Case, call_seconds: float) -> Prepared:
-        """Choose the fastest setting, and as many rows as a call of ``call_seconds`` takes."""
-        return self._call("prepare", case, call_seconds)
+    def prepare(self, case: Case, call_seconds: float, whole_seconds: float) -> Prepared:
+        """Choose the fastest setting, and as many rows as a call of ``call_seconds`` takes.
+
+        What is not proportional to the rows runs on all of them, if within ``whole_seconds``.
+        """
+        return self._call("prepare", case, call_seconds, whole_seconds)
 
     def answer(self, case: Case) -> Array:
         """The whole answer, from the contestant's first setting."""
         return self._call("answer", case)
 
-    def time(self, calls: int) -> float:
-        """Seconds for each of ``calls`` calls of what was prepared."""
+    def time(self, calls: int) -> tuple[float, float]:
+        """Seconds for each of ``calls`` calls of what was prepared; those of them for an index."""
         return self._call("time", calls)
+
+    def explain(self, case: Case) -> dict[str, Any] | None:
+        """Which engine runs the case, how many keys it scores per query, and why, if known."""
+        return self._call("explain", case)
 
     def memory(self, case: Case) -> int:
         """Bytes by which the peak of resident memory grows in one call of ``case``."""
@@ -147,21 +159,32 @@ class _Server:
 
     def __init__(self, contestant: Contestant) -> None:
         self._contestant = contestant
-        self._call: Callable[[], Any] = lambda: None
+        # The two parts of a call: an index of the keys, where there is one; the rest.
+        self._index: Callable[[], Any] = lambda: None
+        self._call: Callable[[Any], Any] = lambda index: None
+        self._last: Any = None  # what it gave when it was prepared
 
     def describe(self) -> Description:
         c = self._contestant
-        forms = tuple(form for form in ("winners", "attend") if getattr(c, form))
-        return Description(c.title, c.version, c.ties, c.dtypes, forms, c.note)
+        offered = {"winners": c.winners or c.indexes, "attend": c.attend}
+        forms = tuple(form for form, settings in offered.items() if settings)
+        return Description(c.title, c.version, c.ties, c.dtypes, forms, c.note, c.max_features)
 
-    def prepare(self, case: Case, call_seconds: float) -> Prepared:
+    def prepare(self, case: Case, call_seconds: float, whole_seconds: float) -> Prepared:
         settings = getattr(self._contestant, case.form)
         arguments = case.arguments()
-        if case.form == "attend":
+        self._index = lambda: None
+        if case.form == "winners" and self._contestant.indexes:
+            setting, rows, seconds = self._take_index(**arguments, call_seconds=call_seconds)
+        elif case.form == "attend":
             # Masks tie the rows together: always the whole case, in its one setting.
             (setting, function), rows = next(iter(settings.items())), case.n_queries
-            self._call = lambda: function(**arguments)
+            self._call = lambda index: function(**arguments)
             seconds = self._warmed()
+        elif self._contestant.whole and self._foretell(**arguments, limit=whole_seconds):
+            setting, function = next(iter(settings.items()))
+            rows = case.n_queries
+            seconds = self._take(function, **arguments)
         else:
             query, key = arguments["query"], arguments["key"]
             probes = {name: _seconds_per_row(f, query, key) for name, f in settings.items()}
@@ -174,32 +197,85 @@ class _Server:
             while rows < len(query) and 2 * seconds < call_seconds:
                 rows = min(2 * rows, len(query))
                 seconds = self._take(settings[setting], query[:rows], key)
-        answer = self._call()
+        answer = self._last
         kept = answer[..., :_KEPT_ROWS, :] if case.form == "attend" else answer[:_KEPT_ROWS]
         return Prepared(setting, rows, seconds, np.array(kept))
+
+    def _foretell(self, query: Array, key: Array, limit: float) -> bool:
+        """Whether a call will take at most ``limit``, judged by ever larger parts of the cloud."""
+        function = next(iter(self._contestant.winners.values()))
+        part, before = _FIRST_PART, 0.0
+        while 4 * part <= len(key):
+            rows = max(1, part * len(query) // len(key))
+            seconds = min(_seconds(function, query[:rows], key[:part]) for _ in range(2))
+            if before and seconds > _TOO_SHORT:
+                power = np.clip(np.log(seconds / before) / np.log(4), 1, 2)
+                if seconds * (len(key) / part) ** power > limit:
+                    return False
+            part, before = 4 * part, seconds
+        return True
+
+    def _take_index(self, query: Array, key: Array, call_seconds: float) -> tuple[str, int, float]:
+        """Take the setting that is fastest on the first points, and rows to search for."""
+        settings = self._contestant.indexes
+        few = slice(_TRIAL_POINTS)
+        trials = {}
+        for name, index in settings.items() if len(settings) > 1 else ():
+            start = time.perf_counter()
+            search = index(key[few])
+            building = time.perf_counter() - start
+            trials[name] = building + _seconds_per_row(search, query[few]) * len(query[few])
+        setting = min(trials, key=lambda name: trials[name]) if trials else next(iter(settings))
+        self._index = lambda: settings[setting](key)
+        start = time.perf_counter()
+        search = self._index()
+        indexing = time.perf_counter() - start
+        rows = min(len(query), max(1, int(call_seconds / _seconds_per_row(search, query))))
+        while rows < len(query) and 2 * _seconds(search, query[:rows]) < call_seconds:
+            rows = min(2 * rows, len(query))
+        some = np.ascontiguousarray(query[:rows])
+        self._call = lambda search: search(some)
+        start = time.perf_counter()
+        self._last = search(some)
+        return setting, rows, indexing + time.perf_counter() - start
 
     def _take(self, function: Callable[..., Any], query: Array, key: Array) -> float:
         """Make these rows what is timed from now on; seconds of one call."""
         query = np.ascontiguousarray(query)
-        self._call = lambda: function(query, key)
+        self._call = lambda index: function(query, key)
         return self._warmed()
 
     def _warmed(self) -> float:
-        """Seconds of a call, after one that may compile and allocate."""
-        return min(self.time(1), self.time(1))
+        """Seconds of a call: of a second one, if it is short, for the first may compile."""
+        seconds = self._first_call()
+        return seconds if seconds > _LONG else min(seconds, self._first_call())
+
+    def _first_call(self) -> float:
+        start = time.perf_counter()
+        self._last = self._call(self._index())
+        return time.perf_counter() - start
+
+    def explain(self, case: Case) -> dict[str, Any] | None:
+        explain = self._contestant.explain
+        arguments = case.arguments()
+        return explain(arguments["query"], arguments["key"]) if explain else None
 
     def answer(self, case: Case) -> Array:
         function = next(iter(getattr(self._contestant, case.form).values()))
         answer: Array = function(**case.arguments())
         return answer
 
-    def time(self, calls: int) -> float:
+    def time(self, calls: int) -> tuple[float, float]:
         if calls > 1:
-            self._call()  # short calls are timed warm: nobody makes just one
+            self._call(self._index())  # short calls are timed warm: nobody makes just one
         start = time.perf_counter()
+        indexing = 0.0
         for _ in range(calls):
-            self._call()
-        return (time.perf_counter() - start) / calls
+            begin = time.perf_counter()
+            index = self._index()
+            indexing += time.perf_counter() - begin
+            self._call(index)
+        return (time.perf_counter() - start) / calls, indexing / calls
 
     def memory(self, case: Case) -> int:
         functions = getattr(self._contestant, case.form)
@@ -212,12 +288,12 @@ class _Server:
         return _resident("VmHWM") - before
 
 
-def _seconds_per_row(function: Callable[..., Any], query: Array, key: Array) -> float:
+def _seconds_per_row(function: Callable[..., Any], query: Array, *key: Array) -> float:
     """Time of ever more rows, until they take long enough to tell."""
     rows = min(len(query), _FEWEST_ROWS)
     while True:
         some = np.ascontiguousarray(query[:rows])
-        seconds = min(_seconds(function, some, key) for _ in range(2))
+        seconds = min(_seconds(function, some, *key) for _ in range(2))
         if seconds > _PROBE or rows == len(query):
             return seconds / rows
         rows = min(len(query), 8 * rows)

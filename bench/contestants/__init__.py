@@ -5,7 +5,8 @@ A file has a function ``load(threads)`` that imports the tool, sets it up and re
 of one tool may be offered: the race takes the fastest for each case and prints it.
 
 A call takes NumPy arrays and gives NumPy arrays. Everything that a user pays at each call is inside
-it: conversions, copies, indexes. Compilation is not.
+it: conversions, copies, indexes. Compilation is not. The tools in ``INDEXED`` arrange the keys
+first; they take part in the races of the near-linear engines only.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from numpy.typing import NDArray
 
 from fasthardmax import engines
 
-__all__ = ["BOTH", "OWN", "PEERS", "Contestant", "load"]
+__all__ = ["BOTH", "INDEXED", "OWN", "PEERS", "Contestant", "load"]
 
 BOTH = ("float32", "float64")
+
+Search = Callable[[NDArray[Any]], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,9 @@ class Contestant:
     """One tool, ready to run.
 
     ``winners`` maps a setting to a function of (query, key) giving one winner for each query;
-    ``attend`` to one of the arguments of ``hardmax_attention`` giving the output.
+    ``attend`` to one of the arguments of ``hardmax_attention`` giving the output. ``indexes``
+    stands in for ``winners`` where keys are arranged before any query is asked: it maps a setting
+    to a function of keys giving a function of queries.
     """
 
     title: str
@@ -43,6 +48,11 @@ class Contestant:
         default_factory=dict
     )
     attend: Mapping[str, Callable[..., NDArray[Any]]] = field(default_factory=dict)
+    indexes: Mapping[str, Callable[[NDArray[Any]], Search]] = field(default_factory=dict)
+    whole: bool = False  # the time is not proportional to the number of queries
+    max_features: int | None = None
+    # What was done for (query, key): "engine", "scored" keys per query, "reason".
+    explain: Callable[[NDArray[Any], NDArray[Any]], dict[str, Any]] | None = None
 
 
 def _from_file(file: str, threads: int, function: str = "load") -> Contestant:
@@ -71,8 +81,14 @@ PEERS: dict[str, Callable[[int], Contestant]] = {
     "jax": partial(_from_file, "jax_blocks"),
     "loop": partial(_from_file, "python_loop"),
 }
+INDEXED: dict[str, Callable[[int], Contestant]] = {
+    "ckdtree": partial(_from_file, "trees", function="load_scipy"),
+    "sklearn-trees": partial(_from_file, "trees", function="load_sklearn"),
+    "hull": partial(_from_file, "convex_hull", function="load_product"),
+    "hull-angles": partial(_from_file, "convex_hull", function="load_angles"),
+}
 
 
 def load(name: str, threads: int) -> Contestant:
     """Set up the contestant ``name`` on ``threads`` threads; ``ImportError`` if it is missing."""
-    return (OWN | PEERS)[name](threads)
+    return (OWN | PEERS | INDEXED)[name](threads)
