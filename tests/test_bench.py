@@ -239,7 +239,19 @@ def test_speeds_count_only_the_rows_that_were_timed():
 
 def test_lead_is_over_the_fastest_peer():
     table = tables.versus_best(results_with(RACE))
-    assert "| numpy | 3.00 | 2.50 to 3.50 | 1.5 met |" in table
+    # The ceiling is 1.33 x 10^9 pairs a second, the peer's median 0.375.
+    assert "| numpy | 3.00 | 2.50 to 3.50 | 3.56 | 1.5 met |" in table
+
+
+def test_a_target_beyond_the_ceiling_is_named_so():
+    slow = [timed("direct", LARGE, 20_000, [0.4]), timed("numpy", LARGE, 20_000, [0.5])]
+    assert "| 1.25 | 1.25 to 1.25 | 1.67 | 1.5 missed |" in tables.versus_best(
+        results_with(RACE | {"winners": slow})
+    )
+    slow = [timed("direct", LARGE, 20_000, [0.4]), timed("numpy", LARGE, 20_000, [0.4])]
+    assert "| 1.00 | 1.00 to 1.00 | 1.33 | 1.5 missed, beyond the ceiling |" in tables.versus_best(
+        results_with(RACE | {"winners": slow})
+    )
 
 
 def test_share_of_the_ceiling():
