@@ -137,5 +137,5 @@ def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray
 
 def _searched(index: ConeIndex) -> tuple[Any, ...]:
     """What the search reads of an index, arrays read-only: Numba compiles anew for other flags."""
-    parts = index[:-1]
+    parts = index[:-2]
     return tuple(readonly(part) if isinstance(part, np.ndarray) else part for part in parts)
