@@ -20,7 +20,7 @@ from ._validate import (
 )
 from .numerics import compute_dtype, peak_score, score_limit
 
-__all__ = ["attention_problem"]
+__all__ = ["attention_problem", "take"]
 
 _MASK_BLOCK = 1 << 18  # mask elements looked at at once
 
@@ -150,11 +150,22 @@ def _flatten(
         if twin is not None:
             flat[name], peaks[name] = flat[twin], peaks[twin]
             continue
-        contiguous = np.require(array, dtype, ["C", "A"])  # contiguous and aligned
-        flat[name] = contiguous.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
-        peaks[name], finite = feature_peaks(flat[name], threads)
-        if not finite:
-            check_finite(name, array)
+        flat[name], peaks[name] = take(name, array, dtype, threads)
+    return flat, peaks
+
+
+def take(
+    name: str, array: NDArray[Any], dtype: np.dtype[Any], threads: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A finite array as (B, rows, features) of ``dtype``, and its largest magnitudes (B, features).
+
+    It is copied only where it is not C-contiguous, aligned and of ``dtype``.
+    """
+    contiguous = np.require(array, dtype, ["C", "A"])  # contiguous and aligned
+    flat = contiguous.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
+    peaks, finite = feature_peaks(flat, threads)
+    if not finite:
+        check_finite(name, array)
     return flat, peaks
 
 

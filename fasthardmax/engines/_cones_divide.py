@@ -46,20 +46,21 @@ def _gather(rows, which, columns):
 
 
 @_compiled
-def _place(found, columns, start, scores, top):
-    """The first key of a block with this score."""
+def _place(scores, top):
+    """Where in a block its largest score is."""
     for j in range(_BLOCK):
         if scores[j] == top:
-            return start + j
-    return found
+            return j
+    return 0
 
 
 @_compiled
 def _walls(columns, n, centre, half, upper, walls, blocks):
-    """Write points in the hull of ``columns`` that score high in a box to ``walls``; upper bounds.
+    """Write to ``walls`` points in the hull of the keys that score high in a box.
 
-    A wall is (g_1, ..., g_m, s): s the lower bound of its score at the centre. ``upper`` gets the
-    upper bounds of all keys' scores there.
+    They are the best keys at its centre and towards its sides, and a mean. A wall is
+    (g_1, ..., g_m, s), s the lower bound of its score at the centre; ``upper`` gets the upper
+    bounds of all keys' scores there.
     """
     m = len(columns) - 2
     heads = np.zeros(1 + 2 * m, np.int64)
@@ -80,7 +81,7 @@ def _walls(columns, n, centre, half, upper, walls, blocks):
             scores[j] = lower[j]
         top = _top(scores)
         if top > tops[0]:
-            tops[0], heads[0] = top, _place(heads[0], columns, start, lower, top)
+            tops[0], heads[0] = top, start + _place(lower, top)
         for a in range(1, 1 + 2 * m):
             g = (a - 1) // 2
             x = half[g] if a & 1 else -half[g]
@@ -90,14 +91,15 @@ def _walls(columns, n, centre, half, upper, walls, blocks):
                 scores[j] = tilt[j]
             top = _top(scores)
             if top > tops[a]:
-                tops[a], heads[a] = top, _place(heads[a], columns, start, tilt, top)
+                tops[a], heads[a] = top, start + _place(tilt, top)
     for a in range(1 + 2 * m):
         score = columns[0, heads[a]]
         for g in range(m):
             walls[a, g] = columns[1 + g, heads[a]]
             score += centre[g] * walls[a, g]
         walls[a, m] = score - columns[m + 1, heads[a]]
-    for g in range(m + 1):
+    # The mean of those towards the sides: it beats keys in the middle that none of them beats.
+    for g in range(m + 1 if m else 0):
         total = 0.0
         for a in range(1, 1 + 2 * m):
             total += walls[a, g]
@@ -119,7 +121,7 @@ def _undominated(columns, n, centre, half, slip, upper, walls, blocks, kept):
         above = upper[start : start + _BLOCK]
         for j in range(_BLOCK):
             least[j] = np.inf
-        for a in range(2 + 2 * m):
+        for a in range(2 + 2 * m if m else 1):
             s = walls[a, m]
             for j in range(_BLOCK):
                 gaps[j] = above[j] - s
@@ -218,11 +220,11 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
     none below ``least``, and none whose share of ``budget`` is spent. More than ``most`` are not
     listed.
 
-    Returns ``(low, high, at, lists, compared)``, the last the keys in all boxes together. Node i is a leaf with the candidates
+    Returns ``(low, high, at, lists, compared)``. Node i is a leaf with the candidates
     ``lists[low[i] : low[i] + high[i]]``, or with unlisted ones for ``high[i] = 0``; for negative
     ``high[i]`` it is divided at position ``at[i]`` of coordinate ``-1 - high[i]`` into the nodes
     ``low[i]`` and ``low[i] + 1``. ``table`` gets each cell's node, or ``-1 - key`` where a cell has
-    one candidate.
+    one candidate. ``compared`` counts the keys looked at, over all boxes.
     """
     m, n = rows.shape[1] - 2, len(rows)
     room = -(-n // _BLOCK) * _BLOCK

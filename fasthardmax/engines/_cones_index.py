@@ -24,7 +24,7 @@ from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
 from ._arrays import readonly
 
-__all__ = ["MAX_FEATURES", "ConeIndex", "build", "margins"]
+__all__ = ["MAX_FEATURES", "ConeIndex", "build", "expected_scores", "margins"]
 
 MAX_FEATURES = 6
 _SOME = 1 << 14
@@ -93,10 +93,11 @@ def margins(d: int, dtype: np.dtype[Any]) -> tuple[float, float, float]:
     <= (d + 1) u. So p loses to w if <t, p - w> + (d + 1) u (|p|_1 + |w|_1) + 2 d eta / M < 0, and
     the last term is at most absolute P. The left side above is formed in float64. Its terms add
     up, without signs, to at most 2 (|p|_1 + |w|_1) + absolute P but for factors 1 + 8 u, and no
-    term is rounded more than 2 d + 8 times, so it errs by less than
-    (4 d + 24) v (|p|_1 + |w|_1 + absolute P). ``relative`` is the sum of both, and ``absolute`` is
+    term is rounded more than 4 d + 8 times, so it errs by less than
+    (8 d + 24) v (|p|_1 + |w|_1 + absolute P). ``relative`` is the sum of both, and ``absolute`` is
     u^2, so that M may be small. w may itself be left out because of a third key: the inequalities
-    add up, and the chain ends at a key that stays.
+    add up, and the chain ends at a key that stays. And w may be a mean of keys, at most 2 d of them
+    with equal weights: for any t, p loses to at least one of those.
     """
     info = np.finfo(dtype)
     u, v = float(info.eps) / 2, 2.0**-53
@@ -173,6 +174,14 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
     )  # fmt: skip
 
 
+def expected_scores(d: int, few: bool) -> float:
+    """About how many candidates are scored per query, if cells are as fine as they may be.
+
+    ``few`` says whether few keys may win at all.
+    """
+    return 0.75 * (_INNER[d] - 0.7 if few else _OUTER[d])
+
+
 def _join(parts: list[Any], table: NDArray[np.int32]) -> tuple[NDArray[Any], ...]:
     """The faces' nodes and lists as one; the table's entries follow."""
     nodes = listed = 0
@@ -235,7 +244,8 @@ def _outer_keys(
     kept = _outside(keys, *bodies, num_threads)
     if len(kept) > _WORTH_ANOTHER:
         outer = keys[kept]
-        some = _some_outer(outer, *bodies[0][:2], _SOME)
+        middle, scale = bodies[0][:2]
+        some = _some_outer(outer, middle, scale, _SOME)
         kept = kept[_outside(outer, *_bodies(some, _FANS[d][1], *margin), num_threads)]
     return kept
 

@@ -1,4 +1,4 @@
-"""Machine code that builds a cone index: throw away inner keys, find duplicates, divide the cells.
+"""Machine code that prepares the keys of a cone index: drop inner ones, find duplicates, sort.
 
 Everything here lives in one file because Numba's disk cache notices changes of this file only.
 """
@@ -13,6 +13,7 @@ __all__ = ["collapse", "extremes", "outside", "regroup", "tree"]
 _compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
 
 _BLOCK = 128
+
 
 @_compiled
 def outside(keys, frames, radii, start, stop, kept, dims):
