@@ -128,7 +128,7 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
     exact = _scaled(distinct, -exponent)
     margin = relative * np.abs(exact).sum(axis=1) + absolute * total / 2
     grid = _GRID[d]
-    while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(n_groups // 4, _CELLS):
+    while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(max(n_groups // 4, n // 64), _CELLS):
         grid *= 2
     table = np.empty((2 * d, grid ** (d - 1)), np.int32)
     # Where most keys may win, cells of one candidate each would be too many.
