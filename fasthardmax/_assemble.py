@@ -20,7 +20,7 @@ from ._validate import (
 )
 from .numerics import compute_dtype, peak_score, score_limit
 
-__all__ = ["attention_problem"]
+__all__ = ["attention_problem", "take"]
 
 _MASK_BLOCK = 1 << 18  # mask elements looked at at once
 
@@ -154,13 +154,25 @@ def _flatten(
         if twin is not None:
             flat[name], peaks[name], largest[name] = flat[twin], peaks[twin], largest[twin]
             continue
-        ready = array
-        if array.dtype != dtype or not (array.flags.c_contiguous and array.flags.aligned):
-            ready = np.require(array, dtype, ["C", "A"])  # contiguous and aligned
-        flat[name] = ready.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
-        peaks[name], largest[name] = feature_peaks(flat[name], threads)
-        if math.isnan(largest[name]):
-            check_finite(name, array)
+        flat[name], peaks[name], largest[name] = take(name, array, dtype, threads)
+    return flat, peaks, largest
+
+
+def take(
+    name: str, array: NDArray[Any], dtype: np.dtype[Any], threads: int
+) -> tuple[NDArray[Any], NDArray[Any], float]:
+    """A finite array as (B, rows, features) of ``dtype``, and its largest magnitudes.
+
+    These are (B, features), and the largest of all. It is copied only where it is not
+    C-contiguous, aligned and of ``dtype``.
+    """
+    ready = array
+    if array.dtype != dtype or not (array.flags.c_contiguous and array.flags.aligned):
+        ready = np.require(array, dtype, ["C", "A"])  # contiguous and aligned
+    flat = ready.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
+    peaks, largest = feature_peaks(flat, threads)
+    if math.isnan(largest):
+        check_finite(name, array)
     return flat, peaks, largest
 
 

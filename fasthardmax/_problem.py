@@ -72,6 +72,14 @@ class Problem:
             count=np.empty(rows, np.int64),
         )
 
+    def no_keys_answer(self) -> Answer:
+        """The answer where there are no keys, or no queries: no winners, and means of zero."""
+        answer = self.empty_answer()
+        answer.first[...] = -1
+        answer.count[...] = 0
+        answer.mean[...] = 0
+        return answer
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:

@@ -20,6 +20,7 @@ __all__ = [
     "check_count",
     "check_finite",
     "check_matrix",
+    "check_mean",
     "check_points",
     "check_reach",
     "check_scores",
@@ -143,6 +144,14 @@ def check_reach(points: NDArray[Any], matrix: NDArray[Any] | None) -> None:
             f"{limit:.3g} in {points.dtype} (a quarter of its largest number)"
         )
     check_scores("points", peak_score(query_peak, peak), points.dtype)
+
+
+def check_mean(name: str, mean: NDArray[Any]) -> None:
+    """``ValueError`` if means of values named ``name`` overflowed."""
+    if not np.isfinite(mean).all():
+        raise ValueError(
+            f"{name}: got tied values whose sum overflows {mean.dtype}, expected smaller values"
+        )
 
 
 def check_scores(name: str, peak: NDArray[Any], dtype: np.dtype[Any]) -> None:

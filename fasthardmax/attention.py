@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import engines
 from ._assemble import attention_problem
-from ._validate import as_array, check_choice
+from ._validate import as_array, check_choice, check_mean
 
 __all__ = ["Winners", "hardmax_attention", "hardmax_winners"]
 
@@ -128,10 +128,8 @@ def hardmax_attention(
         num_threads=num_threads,
     )
     mean = engines.resolve(engine, problem).run(problem).mean
-    if problem.sums_may_overflow and not np.isfinite(mean).all():
-        raise ValueError(
-            f"value: got tied values whose sum overflows {problem.dtype}, expected smaller values"
-        )
+    if problem.sums_may_overflow:
+        check_mean("value", mean)
     return mean.reshape(*lead, *mean.shape[1:])
 
 

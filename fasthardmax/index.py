@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._extent import feature_peaks
-from ._validate import TIES, as_array, check_choice, check_finite, check_scores, check_threads
+from ._assemble import take
+from ._validate import TIES, as_array, check_choice, check_mean, check_scores, check_threads
 from .attention import Winners
 from .numerics import compute_dtype, peak_score, score_limit
 
@@ -69,7 +69,6 @@ class HardmaxIndex:
                 f"keys: got {array.shape[1]} features, expected 1 to {_MAX_FEATURES}; "
                 "hardmax_attention takes any number"
             )
-        check_finite("keys", array)
         self._indexes: dict[np.dtype[Any], Any] = {}
         self._given = array
         self._index(compute_dtype(array.dtype))
@@ -166,13 +165,10 @@ class HardmaxIndex:
                 "each key"
             )
         query, dtype = self._check(queries, self._given.dtype, value.dtype)
-        peak = check_finite("values", value)
-        value = np.ascontiguousarray(value, dtype)
+        (value,), peaks, _ = take("values", value, dtype, self._threads)
         mean, _, _ = self._attend(query, value, ties)
-        if peak * len(value) > score_limit(dtype) and not np.isfinite(mean).all():
-            raise ValueError(
-                f"values: got tied values whose sum overflows {dtype}, expected smaller values"
-            )
+        if float(peaks.max(initial=0)) * len(value) > score_limit(dtype):
+            check_mean("values", mean)
         return mean.reshape(*np.shape(queries)[:-1], value.shape[1])
 
     def _check(
@@ -183,23 +179,21 @@ class HardmaxIndex:
         d = self._given.shape[1]
         if array.ndim < 2 or array.shape[-1] != d:
             raise ValueError(f"queries: got shape {array.shape}, expected (..., L, {d}), as keys")
-        check_finite("queries", array)
         dtype = compute_dtype(array.dtype, *dtypes)
-        query = np.ascontiguousarray(array, dtype).reshape(math.prod(array.shape[:-1]), d)
-        if len(query) and len(self._given):
-            peak = feature_peaks(query[None], self._threads)[0]
-            check_scores("queries and keys", peak_score(peak, self._index(dtype)[1][None]), dtype)
-        return query, dtype
+        flat, peaks, _ = take("queries", array, dtype, self._threads)
+        if len(self._given):
+            peak = peak_score(peaks, self._index(dtype)[1])
+            check_scores("queries and keys", peak, dtype)
+        return flat.reshape(math.prod(array.shape[:-1]), d), dtype
 
     def _index(self, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any], Any]:
         """Keys, largest magnitudes and cells in a compute dtype; float64 queries have their own."""
         if dtype not in self._indexes:
             from .engines import cones
 
-            keys = np.ascontiguousarray(self._given, dtype)
-            peak = feature_peaks(keys[None], self._threads)[0][0]
-            index = cones.build(keys, peak, self._threads) if len(keys) else None
-            self._indexes[dtype] = keys, peak, index
+            (keys,), peaks, _ = take("keys", self._given, dtype, self._threads)
+            index = cones.build(keys, peaks[0], self._threads) if len(keys) else None
+            self._indexes[dtype] = keys, peaks, index
         result: tuple[NDArray[Any], NDArray[Any], Any] = self._indexes[dtype]
         return result
 

@@ -209,6 +209,25 @@ def test_few_candidates_are_scored() -> None:
     assert scored < 2
 
 
+@pytest.mark.parametrize("kind", HARD)
+def test_estimate_is_a_repeatable_time(kind: str) -> None:
+    for d in (1, 3, 6):
+        points = HARD[kind](1000, d, DTYPES[1])
+        problem = self_attention(points[None], points[None], 1)
+        nanoseconds = cones.estimate(problem)
+        assert 0 < nanoseconds < np.inf
+        assert cones.estimate(problem) == nanoseconds
+
+
+def test_estimate_tells_easy_from_hard() -> None:
+    easy, hard = (
+        cones.estimate(self_attention(points[None], points[None], 1))
+        for points in (gaussian(20_000, 4, DTYPES[1]), sphere(20_000, 4, DTYPES[1]))
+    )
+    assert easy < hard
+    assert cones.estimate(self_attention(np.empty((1, 0, 2)), np.empty((1, 0, 2)), 1)) == 0
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_index_answers_as_the_operator(dtype: DType) -> None:
     keys, query = lattice(5, 3, dtype), lattice(4, 3, dtype).reshape(4, 16, 3)

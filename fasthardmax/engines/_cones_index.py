@@ -20,24 +20,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._threads import for_each_range
+from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
 from ._arrays import readonly
 
-__all__ = ["MAX_FEATURES", "ConeIndex", "build", "margins"]
+__all__ = ["MAX_FEATURES", "ConeIndex", "build", "expected_scores", "margins"]
 
 MAX_FEATURES = 6
-_SAMPLE = 1 << 14
+_SOME = 1 << 14
+# Keys looked at first, to find bodies that spare most of the others a closer look.
+_SAMPLE = {1: 1 << 10, 2: 1 << 12, 3: 1 << 14, 4: 1 << 14}
 # Fewer keys are divided at once.
 _WORTH_REDUCING = 2048
 # And fewer than these left over, once reduced, are not reduced again.
-_WORTH_ANOTHER = 1 << 16
+_WORTH_ANOTHER = 1 << 14
 # Boxes per side of a face that keys are reduced with, coarse ones first.
 _FANS = {1: (1,), 2: (2, 16, 64), 3: (2, 4, 12), 4: (2, 6)}
 _FAN_SCORES = 1 << 21  # at most so many, to find the keys that span the hull
 _GRID = {1: 1, 2: 512, 3: 64, 4: 16, 5: 8, 6: 4}  # cells per side of a face, at least
 _CELLS = 1 << 22  # cells of the table, at most
 _INNER = {1: 1, 2: 1, 3: 1, 4: 6, 5: 16, 6: 32}  # candidates that a cell of the grid may keep
-_OUTER = {1: 6, 2: 6, 3: 6, 4: 8, 5: 16, 6: 32}  # and one below the grid
+_OUTER = {1: 6, 2: 24, 3: 32, 4: 40, 5: 48, 6: 64}  # and one below the grid
 # More candidates than this are searched for in a tree of boxes.
 _LISTED = 64
 _ROWS = 1 << 16
@@ -58,6 +61,7 @@ class ConeIndex(NamedTuple):
     boxes: NDArray[Any]  # (2^l, 2, d): boxes of keys, for cells whose candidates are not listed
     least: Any  # the shortest query, in the maximum norm, that the cells are proven for
     zero: Any  # no longer queries score 0 everywhere
+    compared: int  # keys looked at while dividing, over all boxes
 
     @property
     def nbytes(self) -> int:
@@ -89,14 +93,15 @@ def margins(d: int, dtype: np.dtype[Any]) -> tuple[float, float, float]:
     <= (d + 1) u. So p loses to w if <t, p - w> + (d + 1) u (|p|_1 + |w|_1) + 2 d eta / M < 0, and
     the last term is at most absolute P. The left side above is formed in float64. Its terms add
     up, without signs, to at most 2 (|p|_1 + |w|_1) + absolute P but for factors 1 + 8 u, and no
-    term is rounded more than 2 d + 8 times, so it errs by less than
-    (4 d + 24) v (|p|_1 + |w|_1 + absolute P). ``relative`` is the sum of both, and ``absolute`` is
+    term is rounded more than 4 d + 8 times, so it errs by less than
+    (8 d + 24) v (|p|_1 + |w|_1 + absolute P). ``relative`` is the sum of both, and ``absolute`` is
     u^2, so that M may be small. w may itself be left out because of a third key: the inequalities
-    add up, and the chain ends at a key that stays.
+    add up, and the chain ends at a key that stays. And w may be a mean of keys, at most 2 d of them
+    with equal weights: for any t, p loses to at least one of those.
     """
     info = np.finfo(dtype)
     u, v = float(info.eps) / 2, 2.0**-53
-    return (d + 1) * u + (4 * d + 24) * v, u * u, 8 * u
+    return (d + 1) * u + (8 * d + 24) * v, u * u, 8 * u
 
 
 def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex:
@@ -123,7 +128,7 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
     exact = _scaled(distinct, -exponent)
     margin = relative * np.abs(exact).sum(axis=1) + absolute * total / 2
     grid = _GRID[d]
-    while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(2 * n_groups, _CELLS):
+    while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(max(n_groups // 4, n // 64), _CELLS):
         grid *= 2
     table = np.empty((2 * d, grid ** (d - 1)), np.int32)
     # Where most keys may win, cells of one candidate each would be too many.
@@ -132,7 +137,7 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
     halvings = 18 if dtype == np.float32 else 40
     parts: list[Any] = [None] * (2 * d)
 
-    def divide(start: int, stop: int) -> None:
+    def split(start: int, stop: int) -> None:
         for face in range(start, stop):
             f, sign = face // 2, 1 - 2 * (face % 2)
             rows = np.empty((n_groups, d + 1))
@@ -140,7 +145,7 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
             for g in range(d - 1):
                 rows[:, 1 + g] = exact[:, g + (g >= f)]
             rows[:, d] = margin
-            parts[face] = kernels.divide(
+            parts[face] = dividing.divide(
                 rows,
                 grid,
                 table[face],
@@ -152,7 +157,7 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
                 budget,
             )
 
-    for_each_range(divide, 2 * d, 1, num_threads)
+    for_each_range(split, 2 * d, 1, num_threads)
     low, high, at, lists = _join(parts, table)
     table = table.reshape(-1)
     boxes = np.empty((0, 2, d), dtype)
@@ -165,15 +170,23 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
     named, spans, members = kernels.regroup(lists, table, group, outer, n_groups)
     return ConeIndex(
         distinct[named], spans, members, table, grid, low, high, at.astype(dtype), lists,
-        boxes, least, dtype.type(0),
+        boxes, least, dtype.type(0), sum(part[4] for part in parts),
     )  # fmt: skip
+
+
+def expected_scores(d: int, few: bool) -> float:
+    """About how many candidates are scored per query, if cells are as fine as they may be.
+
+    ``few`` says whether few keys may win at all.
+    """
+    return 0.75 * (_INNER[d] - 0.7 if few else _OUTER[d])
 
 
 def _join(parts: list[Any], table: NDArray[np.int32]) -> tuple[NDArray[Any], ...]:
     """The faces' nodes and lists as one; the table's entries follow."""
     nodes = listed = 0
     lows = []
-    for face, (low, high, _, lists) in enumerate(parts):
+    for face, (low, high, _, lists, _) in enumerate(parts):
         lows.append(np.where(high < 0, low + nodes, low + listed).astype(np.int32))
         table[face][table[face] >= 0] += nodes
         nodes += len(low)
@@ -189,7 +202,7 @@ def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     largest = keys.dtype.type(np.inf)
     return ConeIndex(
         keys[:1], np.zeros(2, np.int64), np.zeros(1, np.int64), none, 1, none, none,
-        np.empty(0, keys.dtype), none, boxes, largest, largest,
+        np.empty(0, keys.dtype), none, boxes, largest, largest, 0,
     )  # fmt: skip
 
 
@@ -202,7 +215,7 @@ def _distinct(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], int]
     n = len(keys)
     group, first = np.empty(n, np.int32), np.empty(n, np.int32)
     unsigned = f"u{keys.dtype.itemsize}"
-    sample = np.ascontiguousarray(keys[:: max(1, n // _SAMPLE)])
+    sample = np.ascontiguousarray(keys[:: max(1, n // _SOME)])
     if kernels.collapse(sample.view(unsigned), group, first) == len(sample):
         return keys, np.arange(n, dtype=np.int32), n
     n_groups = kernels.collapse(keys.view(unsigned), group, first)
@@ -221,7 +234,7 @@ def _outer_keys(
     if n <= _WORTH_REDUCING or d not in _FANS:
         return np.arange(n)
     margin = (exponent, relative, absolute)
-    outer = keys[:: max(1, n // _SAMPLE)]
+    outer = keys[:: max(1, n // _SAMPLE[d])]
     enough = len(outer) // 2
     for per_side in _FANS[d]:
         bodies = _bodies(outer, per_side, *margin)
@@ -231,7 +244,9 @@ def _outer_keys(
     kept = _outside(keys, *bodies, num_threads)
     if len(kept) > _WORTH_ANOTHER:
         outer = keys[kept]
-        kept = kept[_outside(outer, *_bodies(outer, _FANS[d][0], *margin), num_threads)]
+        middle, scale = bodies[0][:2]
+        some = _some_outer(outer, middle, scale, _SOME)
+        kept = kept[_outside(outer, *_bodies(some, _FANS[d][1], *margin), num_threads)]
     return kept
 
 

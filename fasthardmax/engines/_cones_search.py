@@ -10,30 +10,51 @@ from numba import njit
 
 __all__ = ["FIRST", "LAST", "MEAN", "attend", "average", "list_ties"]
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy")
+_compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
 
 MEAN, FIRST, LAST = 0, 1, 2
+# Queries handled at once: what they read is then fetched from memory at once as well.
+_BLOCK = 256
+# In place of a table's entry, for a query too short for it.
+_SHORT = np.iinfo(np.int32).max
 
 
 @_compiled
-def _cell(query, i, least, table, grid, dims):
-    """The table's entry for query i; the table's length where the query is too short for it."""
-    d = len(dims)
-    face, length = 0, abs(query[i, 0])
-    for f in range(1, d):
-        x = abs(query[i, f])
-        longer = x > length
-        face = f if longer else face
-        length = x if longer else length
-    if not length >= least:
-        return len(table)
-    cell = 2 * face + (query[i, face] < 0)
-    half = query.dtype.type(grid // 2)
-    one = query.dtype.type(1)
-    for g in range(d - 1):
-        t = query[i, g + (g >= face)] / length
-        cell = cell * grid + min(grid - 1, np.int64((t + one) * half))
-    return np.int64(table[cell])
+def _look_up(block, columns, least, table, grid, entries, dims):
+    """The table's entry for each query of a block, or ``_SHORT``.
+
+    Columns, selections instead of branches, and floating-point numbers: so it vectorises.
+    """
+    real = block.dtype.type
+    zero, one, cells = real(0), real(1), real(grid)
+    half, last = real(grid // 2), real(grid - 1)
+    n = len(block)
+    for f in range(len(dims)):
+        for j in range(n):
+            columns[f, j] = block[j, f]
+    for j in range(n):
+        face, signed = zero, columns[0, j]
+        length = abs(signed)
+        for f in range(1, len(dims)):
+            x = columns[f, j]
+            longer = abs(x) > length
+            face = real(f) if longer else face
+            signed = x if longer else signed
+            length = abs(x) if longer else length
+        long = length >= least
+        length = length if long else one
+        cell = face + face
+        cell = cell + one if signed < zero else cell
+        for g in range(len(dims) - 1):
+            before, after = columns[g, j], columns[g + 1, j]
+            t = before if real(g) < face else after
+            t = t if long else zero
+            at = real(np.int32((t / length + one) * half))
+            cell = cell * cells + (at if at < last else last)
+        cell = cell if long else -one
+        entries[j] = np.int32(cell)
+    for j in range(n):
+        entries[j] = table[entries[j]] if entries[j] >= 0 else _SHORT
 
 
 @_compiled
@@ -115,19 +136,30 @@ def _tied_in_tree(query, i, lists, boxes, keys, tied, dims):
 
 
 @_compiled
-def _tied(query, i, entry, low, high, at, lists, boxes, keys, tied, dims):
-    """Write the winning candidates of query i to ``tied``; how many, and how many were scored."""
-    if entry < 0:
-        tied[0] = -1 - entry
-        return 1, 0
-    leaf = _leaf(query, i, entry, low, high, at, dims)
+def _begin(query, begin, entries, low, high, at, lists, keys, leaves, bests, dims):
+    """Find the leaves of queries begin.., and score the first candidate of each.
+
+    These are the reads that miss the caches: here they do not wait for one another.
+    """
+    for j in range(len(leaves)):
+        entry = entries[j]
+        wanted = (entry >= 0) & (entry != _SHORT)
+        leaves[j] = _leaf(query, begin + j, entry, low, high, at, dims) if wanted else -1
+    for j in range(len(leaves)):
+        if leaves[j] >= 0 and high[leaves[j]] > 0:
+            bests[j] = _score(query, begin + j, keys, lists[low[leaves[j]]], dims)
+
+
+@_compiled
+def _tied(query, i, leaf, best, low, high, lists, boxes, keys, tied, dims):
+    """Write the winning candidates of query i to ``tied``; how many, and how many were scored.
+
+    ``best`` is the score of the first candidate of its leaf.
+    """
     if high[leaf] == 0:
         return _tied_in_tree(query, i, lists, boxes, keys, tied, dims)
     start, stop = low[leaf], low[leaf] + high[leaf]
     tied[0] = lists[start]
-    if stop - start == 1:
-        return 1, 0
-    best = _score(query, i, keys, lists[start], dims)
     found = 1
     for j in range(start + 1, stop):
         score = _score(query, i, keys, lists[j], dims)
@@ -243,51 +275,69 @@ def attend(
     ``source[rows[c]]`` is the mean over candidate c alone. Queries no longer than ``zero`` tie with
     every key.
     """
-    n_values = mean.shape[1]
     tied = np.empty(len(candidates), np.int32)
     held = np.empty(len(candidates), np.int32)
     n_held = 0
     held_row = -1
     zero_row = -1
     scored = 0
-    for i in range(start, stop):
-        entry = _cell(query, i, least, table, grid, dims)
-        if entry < 0:
-            c = -1 - entry
-            found = 1
-        elif entry == len(table):
-            flat = True
-            for f in range(len(dims)):
-                flat &= abs(query[i, f]) <= zero
-            if flat and zero_row >= 0:
-                _copy_row(mean, first, count, i, zero_row)
+    entries = np.empty(_BLOCK, np.int32)
+    leaves = np.empty(_BLOCK, np.int32)
+    bests = np.empty(_BLOCK, query.dtype)
+    won = np.empty(_BLOCK, np.int64)
+    columns = np.empty((len(dims), _BLOCK), query.dtype)
+    for begin in range(start, stop, _BLOCK):
+        size = min(_BLOCK, stop - begin)
+        _look_up(query[begin : begin + size], columns, least, table, grid, entries, dims)
+        _begin(
+            query, begin, entries, low, high, at, lists, candidates, leaves[:size], bests, dims
+        )  # fmt: skip
+        for j in range(size):
+            i, entry = begin + j, entries[j]
+            if entry < 0:
+                won[j] = -1 - entry
                 continue
-            first[i], count[i] = _scan(query, i, key, value, ties, mean[i], dims)
-            scored += len(key)
-            if flat:
-                zero_row = i
-            continue
-        else:
-            found, n = _tied(query, i, entry, low, high, at, lists, boxes, candidates, tied, dims)
+            won[j] = -1
+            if entry == _SHORT:
+                flat = True
+                for f in range(len(dims)):
+                    flat &= abs(query[i, f]) <= zero
+                if flat and zero_row >= 0:
+                    _copy_row(mean, first, count, i, zero_row)
+                    continue
+                first[i], count[i] = _scan(query, i, key, value, ties, mean[i], dims)
+                scored += len(key)
+                if flat:
+                    zero_row = i
+                continue
+            found, n = _tied(
+                query, i, leaves[j], bests[j], low, high, lists, boxes, candidates, tied, dims
+            )
             scored += n
-            c = tied[0]
-        if found == 1:
-            first[i] = members[spans[c]]
-            count[i] = spans[c + 1] - spans[c]
-            for v in range(n_values):
-                mean[i, v] = source[rows[c], v]
-            continue
-        # Neighbours in a row often tie alike: the latest tie set is kept.
-        same = found == n_held
-        for t in range(found if same else 0):
-            same &= tied[t] == held[t]
-        if same:
-            _copy_row(mean, first, count, i, held_row)
-            continue
-        first[i], count[i] = _settle(tied, found, spans, members, value, ties, mean[i])
-        for t in range(found):
-            held[t] = tied[t]
-        n_held, held_row = found, i
+            if found == 1:
+                won[j] = tied[0]
+                continue
+            # Neighbours in a row often tie alike: the latest tie set is kept.
+            same = found == n_held
+            for t in range(found if same else 0):
+                same &= tied[t] == held[t]
+            if same:
+                _copy_row(mean, first, count, i, held_row)
+                continue
+            first[i], count[i] = _settle(tied, found, spans, members, value, ties, mean[i])
+            for t in range(found):
+                held[t] = tied[t]
+            n_held, held_row = found, i
+        for j in range(size):
+            c = won[j]
+            if c >= 0:
+                first[begin + j] = members[spans[c]]
+                count[begin + j] = spans[c + 1] - spans[c]
+                won[j] = rows[c]
+        for v in range(mean.shape[1]):
+            for j in range(size):
+                if won[j] >= 0:
+                    mean[begin + j, v] = source[won[j], v]
     return scored
 
 
@@ -298,18 +348,29 @@ def list_ties(
 ):  # fmt: skip
     """Write every winner of queries start..stop-1, in increasing order."""
     tied = np.empty(len(candidates), np.int32)
+    entries = np.empty(1, np.int32)
+    leaves = np.empty(1, np.int32)
+    bests = np.empty(1, query.dtype)
+    columns = np.empty((len(dims), 1), query.dtype)
     for i in range(start, stop):
         into = indices[indptr[i] : indptr[i + 1]]
-        entry = _cell(query, i, least, table, grid, dims)
+        _look_up(query[i : i + 1], columns, least, table, grid, entries, dims)
+        entry = entries[0]
         n = 0
-        if entry == len(table):
+        if entry == _SHORT:
             best = _score(query, i, key, first[i], dims)
             for j in range(first[i], len(key)):
                 if _score(query, i, key, j, dims) == best:
                     into[n] = j
                     n += 1
             continue
-        found, _ = _tied(query, i, entry, low, high, at, lists, boxes, candidates, tied, dims)
+        found = 1
+        tied[0] = -1 - entry
+        if entry >= 0:
+            _begin(query, i, entries, low, high, at, lists, candidates, leaves, bests, dims)
+            found, _ = _tied(
+                query, i, leaves[0], bests[0], low, high, lists, boxes, candidates, tied, dims
+            )
         for t in range(found):
             for s in range(spans[tied[t]], spans[tied[t] + 1]):
                 into[n] = members[s]

@@ -57,13 +57,10 @@ def run(problem: Problem) -> Answer:
 
 def run_counting(problem: Problem) -> tuple[Answer, float]:
     """The answer, and the share of queries for which one block of keys did not decide."""
-    answer = problem.empty_answer()
     n_rows = problem.n_batch * problem.n_queries
     if n_rows == 0 or problem.n_keys == 0:
-        answer.first[...] = -1
-        answer.count[...] = 0
-        answer.mean[...] = 0
-        return answer, 0.0
+        return problem.no_keys_answer(), 0.0
+    answer = problem.empty_answer()
     plan = _plan(problem)
     if plan.threads > 1 and plan.n_panels < plan.threads:
         again = _share_keys(problem, plan, answer)

@@ -1,0 +1,316 @@
+"""Machine code that divides a face of the cube of directions into cells with few candidates.
+
+Everything here lives in one file because Numba's disk cache notices changes of this file only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = ["divide"]
+
+_compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
+
+# Lists so short are compared pair by pair.
+_ALL_PAIRS = 24
+# Keys handled at once, in loops of fixed length, which the compiler vectorises.
+_BLOCK = 64
+
+
+@_compiled
+def _top(few):
+    """The largest of a block's numbers, which are overwritten: folding is what vectorises."""
+    for width in (32, 16, 8):
+        other = few[width:]
+        for j in range(width):
+            few[j] = few[j] if few[j] > other[j] else other[j]
+    top = few[0]
+    for j in range(1, 8):
+        top = max(top, few[j])
+    return top
+
+
+@_compiled
+def _gather(rows, which, columns):
+    """Copy the rows ``which`` to ``columns``, filled up to whole blocks with keys that lose."""
+    n, width = len(which), rows.shape[1]
+    for i in range(n):
+        row = which[i]
+        for f in range(width):
+            columns[f, i] = rows[row, f]
+    for i in range(n, -(-n // _BLOCK) * _BLOCK):
+        columns[0, i] = -1e300
+        for f in range(1, width):
+            columns[f, i] = columns[f, n - 1]
+
+
+@_compiled
+def _place(scores, top):
+    """Where in a block its largest score is."""
+    for j in range(_BLOCK):
+        if scores[j] == top:
+            return j
+    return 0
+
+
+@_compiled
+def _walls(columns, n, centre, half, upper, walls, blocks):
+    """Write to ``walls`` points in the hull of the keys that score high in a box.
+
+    They are the best keys at its centre and towards its sides, and a mean. A wall is
+    (g_1, ..., g_m, s), s the lower bound of its score at the centre; ``upper`` gets the upper
+    bounds of all keys' scores there.
+    """
+    m = len(columns) - 2
+    heads = np.zeros(1 + 2 * m, np.int64)
+    tops = np.full(1 + 2 * m, -np.inf)
+    lower, tilt, scores = blocks[0], blocks[1], blocks[2]
+    for start in range(0, n, _BLOCK):
+        column = columns[0, start : start + _BLOCK]
+        for j in range(_BLOCK):
+            lower[j] = column[j]
+        for g in range(m):
+            x, column = centre[g], columns[1 + g, start : start + _BLOCK]
+            for j in range(_BLOCK):
+                lower[j] += x * column[j]
+        above, margin = upper[start : start + _BLOCK], columns[1 + m, start : start + _BLOCK]
+        for j in range(_BLOCK):
+            above[j] = lower[j] + margin[j]
+            lower[j] -= margin[j]
+            scores[j] = lower[j]
+        top = _top(scores)
+        if top > tops[0]:
+            tops[0], heads[0] = top, start + _place(lower, top)
+        for a in range(1, 1 + 2 * m):
+            g = (a - 1) // 2
+            x = half[g] if a & 1 else -half[g]
+            column = columns[1 + g, start : start + _BLOCK]
+            for j in range(_BLOCK):
+                tilt[j] = lower[j] + x * column[j]
+                scores[j] = tilt[j]
+            top = _top(scores)
+            if top > tops[a]:
+                tops[a], heads[a] = top, start + _place(tilt, top)
+    for a in range(1 + 2 * m):
+        score = columns[0, heads[a]]
+        for g in range(m):
+            walls[a, g] = columns[1 + g, heads[a]]
+            score += centre[g] * walls[a, g]
+        walls[a, m] = score - columns[m + 1, heads[a]]
+    # The mean of those towards the sides: it beats keys in the middle that none of them beats.
+    for g in range(m + 1 if m else 0):
+        total = 0.0
+        for a in range(1, 1 + 2 * m):
+            total += walls[a, g]
+        walls[1 + 2 * m, g] = total / (2 * m)
+
+
+@_compiled
+def _undominated(columns, n, centre, half, slip, upper, walls, blocks, kept):
+    """Write to ``kept`` which of the ``n`` keys in ``columns`` may win in a box; returns how many.
+
+    A key's column is (g_0, g_1, ..., g_m, e): the key in the face's frame and its margin. In the
+    box the query is (1, t_1, ..., t_m) with |t - centre| <= half + slip.
+    """
+    m = len(columns) - 2
+    _walls(columns, n, centre, half, upper, walls, blocks)
+    least, gaps = blocks[0], blocks[1]
+    found = 0
+    for start in range(0, n, _BLOCK):
+        above = upper[start : start + _BLOCK]
+        for j in range(_BLOCK):
+            least[j] = np.inf
+        for a in range(2 + 2 * m if m else 1):
+            s = walls[a, m]
+            for j in range(_BLOCK):
+                gaps[j] = above[j] - s
+            for g in range(m):
+                x, h, column = walls[a, g], half[g] + slip, columns[1 + g, start : start + _BLOCK]
+                for j in range(_BLOCK):
+                    gaps[j] += h * abs(column[j] - x)
+            for j in range(_BLOCK):
+                least[j] = gaps[j] if gaps[j] < least[j] else least[j]
+        for j in range(_BLOCK):
+            kept[found] = start + j
+            found += not least[j] < 0
+    if found > _ALL_PAIRS or found < 2:
+        return found
+    few, found = found, 0
+    stays = np.ones(_ALL_PAIRS, np.bool_)
+    for i in range(few):
+        p = kept[i]
+        for j in range(few):
+            w = kept[j]
+            gap = upper[p] - upper[w] + 2 * columns[m + 1, w]
+            if gap >= 0 or i == j or not stays[j]:
+                continue
+            for g in range(m):
+                gap += (half[g] + slip) * abs(columns[1 + g, p] - columns[1 + g, w])
+            if gap < 0:
+                stays[i] = False
+                break
+    for i in range(few):
+        if stays[i]:
+            kept[found] = kept[i]
+            found += 1
+    return found
+
+
+@_compiled
+def _widest(columns, n, half, least, scores):
+    """The coordinate along which the keys' scores vary most over a box, or -1, and by how much."""
+    widest, side = 0.0, -1
+    for g in range(len(columns) - 2):
+        if half[g] <= least:
+            continue
+        right = left = -np.inf
+        for start in range(0, n, _BLOCK):
+            column = columns[1 + g, start : start + _BLOCK]
+            for j in range(_BLOCK):
+                scores[j] = column[j]
+            right = max(right, _top(scores))
+            for j in range(_BLOCK):
+                scores[j] = -column[j]
+            left = max(left, _top(scores))
+        if half[g] * (right + left) > widest:
+            widest, side = half[g] * (right + left), g
+    return side
+
+
+@_compiled
+def _longer(array, size):
+    """``array`` with room for ``size`` elements."""
+    if size <= len(array):
+        return array
+    longer = np.empty(max(size, 2 * len(array)), array.dtype)
+    for i in range(len(array)):
+        longer[i] = array[i]
+    return longer
+
+
+@_compiled
+def _mark(table, grid, centre, half, entry):
+    """Write ``entry`` to the cells of a face's table that a box covers."""
+    m = len(centre) - 1
+    first = np.empty(m + 1, np.int64)
+    count = np.empty(m + 1, np.int64)
+    cells = 1
+    for g in range(m):
+        first[g] = np.int64((centre[g] - half[g] + 1) * (grid / 2))
+        count[g] = np.int64(half[g] * grid)
+        cells *= count[g]
+    for cell in range(cells):
+        rest = cell
+        at = 0
+        stride = 1
+        for g in range(m - 1, -1, -1):
+            at += (first[g] + rest % count[g]) * stride
+            rest //= count[g]
+            stride *= grid
+        table[at] = entry
+
+
+@_compiled
+def divide(rows, grid, table, slip, least, inner, outer, most, budget):
+    """Halve one face of the cube of directions until its boxes have few candidates.
+
+    ``rows`` (n, d + 1) as in :func:`_undominated`. Boxes down to the cells of ``grid`` per side are
+    halved while they have more than ``inner`` candidates, smaller ones while more than ``outer``;
+    none below ``least``, and none whose share of ``budget`` is spent. More than ``most`` are not
+    listed.
+
+    Returns ``(low, high, at, lists, compared)``. Node i is a leaf with the candidates
+    ``lists[low[i] : low[i] + high[i]]``, or with unlisted ones for ``high[i] = 0``; for negative
+    ``high[i]`` it is divided at position ``at[i]`` of coordinate ``-1 - high[i]`` into the nodes
+    ``low[i]`` and ``low[i] + 1``. ``table`` gets each cell's node, or ``-1 - key`` where a cell has
+    one candidate. ``compared`` counts the keys looked at, over all boxes.
+    """
+    m, n = rows.shape[1] - 2, len(rows)
+    room = -(-n // _BLOCK) * _BLOCK
+    columns = np.empty((m + 2, room))
+    upper = np.empty(room)
+    kept = np.empty(room + 1, np.int32)
+    walls = np.empty((2 + 2 * m, m + 1))
+    blocks = np.empty((3, _BLOCK))
+    work = np.empty(3 * n + 64, np.int32)
+    low = np.empty(64, np.int32)
+    high = np.empty(64, np.int32)
+    at = np.zeros(64)
+    lists = np.empty(64, np.int32)
+    n_nodes = 1
+    n_listed = 0
+    compared = n
+    depth = 2
+    side = 1.0
+    while side > least:
+        side /= 2
+        depth += m
+    s_node = np.empty(depth, np.int64)
+    s_lo = np.empty(depth, np.int64)
+    s_n = np.empty(depth, np.int64)
+    s_budget = np.empty(depth)
+    s_marked = np.empty(depth, np.bool_)
+    s_centre = np.empty((depth, m + 1))
+    s_half = np.empty((depth, m + 1))
+    centre = np.zeros(m + 1)
+    half = np.ones(m + 1)
+    for i in range(n):
+        work[i] = i
+    _gather(rows, work[:n], columns)
+    s_node[0], s_lo[0], s_budget[0], s_marked[0] = 0, 0, budget, False
+    s_centre[0], s_half[0] = 0, 1
+    s_n[0] = _undominated(columns, n, centre, half, slip, upper, walls, blocks, kept)
+    for i in range(s_n[0]):
+        work[i] = kept[i]
+    pending = 1
+    while pending:
+        pending -= 1
+        node, lo, k, share = s_node[pending], s_lo[pending], s_n[pending], s_budget[pending]
+        marked = s_marked[pending]
+        centre[:], half[:] = s_centre[pending], s_half[pending]
+        side_by = -1
+        if k > min(inner, outer) and share >= k:
+            _gather(rows, work[lo : lo + k], columns)
+            side_by = _widest(columns, k, half, least, blocks[0])
+            if side_by >= 0 and k <= (inner if half[side_by] * grid > 1 else outer):
+                side_by = -1
+        if side_by < 0:
+            if not marked:
+                _mark(table, grid, centre, half, -1 - work[lo] if k == 1 else node)
+            k = k if k <= most else 0
+            lists = _longer(lists, n_listed + k)
+            for i in range(k):
+                lists[n_listed + i] = work[lo + i]
+            low[node], high[node], at[node] = n_listed, k, 0
+            n_listed += k
+            continue
+        if not marked and half[side_by] * grid <= 1:
+            _mark(table, grid, centre, half, node)
+            marked = True
+        work = _longer(work, lo + 3 * k)
+        low = _longer(low, n_nodes + 2)
+        high = _longer(high, n_nodes + 2)
+        at = _longer(at, n_nodes + 2)
+        low[node], high[node], at[node] = n_nodes, -1 - side_by, centre[side_by]
+        half[side_by] /= 2
+        middle = centre[side_by]
+        begin = lo + k
+        compared += 2 * k
+        for child in range(2):
+            centre[side_by] = middle + (half[side_by] if child else -half[side_by])
+            found = _undominated(columns, k, centre, half, slip, upper, walls, blocks, kept)
+            for i in range(found):
+                work[begin + i] = work[lo + kept[i]]
+            s_node[pending + child], s_lo[pending + child] = n_nodes, begin - k
+            s_n[pending + child], s_marked[pending + child] = found, marked
+            s_centre[pending + child], s_half[pending + child] = centre, half
+            begin += found
+            n_nodes += 1
+        for i in range(lo, begin - k):
+            work[i] = work[k + i]
+        total = s_n[pending] + s_n[pending + 1]
+        for child in range(2):
+            s_budget[pending + child] = share * s_n[pending + child] / total
+        pending += 2
+    return low[:n_nodes], high[:n_nodes], at[:n_nodes], lists[:n_listed], compared
