@@ -68,7 +68,7 @@ def test_masks_speak_against_the_selective_engines(
 
 
 def test_bad_input_is_named(points: np.ndarray[Any, Any]) -> None:
-    with pytest.raises(ValueError, match="^engine: got 'fast'"):
+    with pytest.raises(ValueError, match=r"^engine: got 'fast'"):
         explain(points, points, engine="fast")
-    with pytest.raises(ValueError, match="^key: got 1 features"):
+    with pytest.raises(ValueError, match=r"^key: got 1 features"):
         explain(points, points[:, :1])

@@ -17,8 +17,6 @@ SMALL_WORK = 1 << 24
 # it has spent as many, loading was due. So neither one call nor a thousand cost twice the least.
 LOADING_WORK = 1 << 33  # the direct engine, beside the compiled one
 SELECTIVE_LOADING_WORK = 1 << 37  # one of the others, beside the direct one
-# A forecast may be wrong by a factor: so much must be gained before the direct engine is left.
-WORTH_LEAVING = 0.6
 _spent = 0
 
 
@@ -45,6 +43,7 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     if not _loaded("direct") and _spent < LOADING_WORK:
         return Choice(ENGINES["compiled"], "no other is loaded, which takes longer than this", {})
     others: dict[str, str] = {}
+    all_pairs = ENGINES["direct"].load().forecast(problem)
     for name, engine in SELECTIVE.items():
         if not _loaded(name) and _spent < SELECTIVE_LOADING_WORK:
             others[name] = "not loaded, which takes longer than this"
@@ -52,14 +51,10 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
         able, others[name] = engine.can_run(problem)
         if not able:
             continue
-        forecast = engine.load().forecast(problem)
-        if forecast is None:
-            others[name] = "too little work for a look at the data"
-            continue
-        promise = f"about {forecast:.2g} of the time of direct, by a look at the data"
-        if forecast < WORTH_LEAVING:
-            return Choice(engine, promise, others)
-        others[name] = promise
+        share = engine.load().forecast(problem) / all_pairs
+        if share < 1:
+            return Choice(engine, f"at most some {share:.2g} of the time of all pairs", others)
+        others[name] = "may take longer than all pairs"
     return Choice(ENGINES["direct"], "no other promises to be faster", others)
 
 

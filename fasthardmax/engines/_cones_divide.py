@@ -220,11 +220,11 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
     none below ``least``, and none whose share of ``budget`` is spent. More than ``most`` are not
     listed.
 
-    Returns ``(low, high, at, lists, compared)``. Node i is a leaf with the candidates
+    Returns ``(low, high, at, lists)``. Node i is a leaf with the candidates
     ``lists[low[i] : low[i] + high[i]]``, or with unlisted ones for ``high[i] = 0``; for negative
     ``high[i]`` it is divided at position ``at[i]`` of coordinate ``-1 - high[i]`` into the nodes
     ``low[i]`` and ``low[i] + 1``. ``table`` gets each cell's node, or ``-1 - key`` where a cell has
-    one candidate. ``compared`` counts the keys looked at, over all boxes.
+    one candidate.
     """
     m, n = rows.shape[1] - 2, len(rows)
     room = -(-n // _BLOCK) * _BLOCK
@@ -240,7 +240,6 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
     lists = np.empty(64, np.int32)
     n_nodes = 1
     n_listed = 0
-    compared = n
     depth = 2
     side = 1.0
     while side > least:
@@ -296,7 +295,6 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
         half[side_by] /= 2
         middle = centre[side_by]
         begin = lo + k
-        compared += 2 * k
         for child in range(2):
             centre[side_by] = middle + (half[side_by] if child else -half[side_by])
             found = _undominated(columns, k, centre, half, slip, upper, walls, blocks, kept)
@@ -313,4 +311,4 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
         for child in range(2):
             s_budget[pending + child] = share * s_n[pending + child] / total
         pending += 2
-    return low[:n_nodes], high[:n_nodes], at[:n_nodes], lists[:n_listed], compared
+    return low[:n_nodes], high[:n_nodes], at[:n_nodes], lists[:n_listed]

@@ -24,7 +24,7 @@ from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
 from ._arrays import readonly
 
-__all__ = ["MAX_FEATURES", "ConeIndex", "build", "expected_scores", "margins"]
+__all__ = ["MAX_FEATURES", "ConeIndex", "build", "margins"]
 
 MAX_FEATURES = 6
 _SOME = 1 << 14
@@ -61,7 +61,6 @@ class ConeIndex(NamedTuple):
     boxes: NDArray[Any]  # (2^l, 2, d): boxes of keys, for cells whose candidates are not listed
     least: Any  # the shortest query, in the maximum norm, that the cells are proven for
     zero: Any  # no longer queries score 0 everywhere
-    compared: int  # keys looked at while dividing, over all boxes
 
     @property
     def nbytes(self) -> int:
@@ -170,23 +169,15 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
     named, spans, members = kernels.regroup(lists, table, group, outer, n_groups)
     return ConeIndex(
         distinct[named], spans, members, table, grid, low, high, at.astype(dtype), lists,
-        boxes, least, dtype.type(0), sum(part[4] for part in parts),
+        boxes, least, dtype.type(0),
     )  # fmt: skip
-
-
-def expected_scores(d: int, few: bool) -> float:
-    """About how many candidates are scored per query, if cells are as fine as they may be.
-
-    ``few`` says whether few keys may win at all.
-    """
-    return 0.75 * (_INNER[d] - 0.7 if few else _OUTER[d])
 
 
 def _join(parts: list[Any], table: NDArray[np.int32]) -> tuple[NDArray[Any], ...]:
     """The faces' nodes and lists as one; the table's entries follow."""
     nodes = listed = 0
     lows = []
-    for face, (low, high, _, lists, _) in enumerate(parts):
+    for face, (low, high, _, lists) in enumerate(parts):
         lows.append(np.where(high < 0, low + nodes, low + listed).astype(np.int32))
         table[face][table[face] >= 0] += nodes
         nodes += len(low)
@@ -202,7 +193,7 @@ def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     largest = keys.dtype.type(np.inf)
     return ConeIndex(
         keys[:1], np.zeros(2, np.int64), np.zeros(1, np.int64), none, 1, none, none,
-        np.empty(0, keys.dtype), none, boxes, largest, largest, 0,
+        np.empty(0, keys.dtype), none, boxes, largest, largest,
     )  # fmt: skip
 
 

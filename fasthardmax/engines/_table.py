@@ -70,9 +70,9 @@ ENGINES: dict[str, Engine] = {
     )
 }
 
-# Engines for some problems only. Their modules have a ``refusal(problem)`` with the reason, and a
-# ``forecast(problem)`` of their time as a multiple of the direct engine's, or None where looking
-# would cost more than it could save.
+# Engines for some problems only: their modules have a ``refusal(problem)`` with the reason. They
+# and the direct engine have a ``forecast(problem)``, the nanoseconds that it takes on one core;
+# infinity stands for too many, and for problems so small that a look at them does not pay.
 SELECTIVE: dict[str, Engine] = {
     engine.name: engine
     for engine in (

@@ -14,28 +14,26 @@ from numpy.typing import NDArray
 
 from .._problem import Answer, Problem
 from .._threads import for_each_range
+from ..numerics import canonical_scores
 from . import _cones_search as search
 from ._arrays import readonly
-from ._cones_index import MAX_FEATURES, ConeIndex, build, expected_scores
+from ._cones_index import MAX_FEATURES, ConeIndex, build
 
 __all__ = [
-    "attend", "build", "estimate", "list_ties", "list_winners", "refusal", "run", "run_counting",
+    "attend", "build", "forecast", "list_ties", "list_winners", "refusal", "run", "run_counting",
 ]  # fmt: skip
 
 _TIES = {"mean": search.MEAN, "first": search.FIRST, "last": search.LAST}
 _ROWS = 1 << 15  # queries per range: about a millisecond
 
-# What :func:`estimate` reckons with. Samples: at least and at most so many keys, one for so much
-# work, and no steeper growth than this power.
-_SAMPLE_LEAST, _SAMPLE_MOST, _WORK_PER_KEY, _STEEPEST = 256, 2048, 1 << 25, 1.15
-# Nanoseconds: to reduce the keys (by their features), for each key and feature, each key compared
-# in a box, each query and feature, each candidate scored from a list or in the tree.
-_REDUCING = {2: 1.5e6, 3: 1.2e7, 4: 3e7}
-_KEY, _COMPARED, _QUERY, _SCORE, _SCORE_IN_TREE = 8.0, 35.0, 8.0, 9.0, 18.0
-# The share of the keys that is left, once reduced, at d = 2: there alone it is small and sure.
-_KEPT = 0.1
-# Keys that boxes may list for each key, and the share of all keys that a search of the tree scores.
-_ROOM, _SHARE_IN_TREE = 16, 0.05
+# Nanoseconds for each key, to build an index, and for each query, by the number of features: what
+# most kinds of points take or less. Keys on a line in the plane, the worst found, take five times
+# as long; a tenth of it is common at n = 10^6.
+_BUILD = {1: 600.0, 2: 600.0, 3: 1900.0, 4: 8000.0, 5: 12000.0, 6: 14000.0}
+_ASK = {1: 50.0, 2: 100.0, 3: 200.0, 4: 400.0, 5: 600.0, 6: 800.0}
+# With more winners than this share of a sample, boxes stay large and queries search trees.
+_MOST_WINNERS = {5: 0.36, 6: 0.3}
+_SAMPLE = 512
 
 
 def refusal(problem: Problem) -> str | None:
@@ -92,48 +90,26 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
     return indices
 
 
-def estimate(problem: Problem) -> float:
-    """About how long :func:`run` takes, in nanoseconds of one core of a common machine.
+def forecast(problem: Problem) -> float:
+    """About how many nanoseconds :func:`run` takes on one core, infinite where it may be too many.
 
-    Two samples of the first batch entry's keys, one within the other, are indexed: how the number
-    of comparisons, candidates and listed keys grows from one to the other is how they are taken to
-    go on. The samples grow with the work, so that this costs a percent or two of what looking at
-    all pairs would. The constants are fitted to measurements, within a factor of two of most.
+    By the numbers of keys and queries; from five features on, a sample of both tells whether so
+    few of the keys win that the numbers mean anything.
     """
-    n, d = problem.n_keys, problem.n_features
-    if problem.n_pairs == 0:
-        return 0.0
-    work = problem.n_pairs // problem.n_batch * (d + 2)
-    size = min(n, _SAMPLE_MOST, max(_SAMPLE_LEAST, work // _WORK_PER_KEY))
-    chosen = np.random.default_rng(0).integers(n, size=size)
-    growth = []
-    for few in (-(-size // 4), size):
-        keys = problem.key[problem.key_of[0]][chosen[:few]]
-        index = build(keys, np.abs(keys).max(axis=0), 1)
-        growth.append((index.compared, len(index.candidates), len(index.lists)))
-    factor = n / size
-    # Lists grow as candidates do.
-    (compared, candidates, listed), powers = (
-        growth[1],
-        [
-            min(_STEEPEST, max(0.0, math.log(max(1, after) / max(1, before), 4)))
-            for before, after in zip(*growth, strict=True)
-        ],
-    )
-    compared *= factor ** powers[0]
-    few = candidates * factor ** powers[1] < n / 8
-    room, listed = _ROOM * n, listed * factor ** powers[1]
-    scored, each = expected_scores(d, few), _SCORE
-    if few and d == 2:
-        compared *= _KEPT
-    if listed > room:
-        # Then many boxes are left whole, and their queries search a tree.
-        compared *= room / listed
-        scored, each = _SHARE_IN_TREE * n, _SCORE_IN_TREE
-    base = _REDUCING.get(d, 0.0) if n > _SAMPLE_LEAST else 0.0
-    key_sets = len(np.unique(problem.key_of))
-    building = key_sets * (base + _KEY * n * d + _COMPARED * compared)
-    return building + problem.n_batch * problem.n_queries * (_QUERY * d + each * scored)
+    d = problem.n_features
+    if d in _MOST_WINNERS and _winners(problem) > _MOST_WINNERS[d]:
+        return math.inf
+    n_indices = len(np.unique(problem.key_of))
+    n_rows = problem.n_batch * problem.n_queries
+    return n_indices * problem.n_keys * _BUILD[d] + n_rows * _ASK[d]
+
+
+def _winners(problem: Problem) -> float:
+    """The share of a sample of keys that win for one of as many queries of a sample."""
+    draw = np.random.default_rng(0)
+    query = problem.query[problem.query_of[0]][draw.integers(problem.n_queries, size=_SAMPLE)]
+    key = problem.key[problem.key_of[0]][draw.integers(problem.n_keys, size=_SAMPLE)]
+    return len(np.unique(canonical_scores(query, key).argmax(axis=1))) / _SAMPLE
 
 
 def attend(
@@ -199,5 +175,5 @@ def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray
 
 def _searched(index: ConeIndex) -> tuple[Any, ...]:
     """What the search reads of an index, arrays read-only: Numba compiles anew for other flags."""
-    parts = index[:-2]
+    parts = index[:-1]
     return tuple(readonly(part) if isinstance(part, np.ndarray) else part for part in parts)
