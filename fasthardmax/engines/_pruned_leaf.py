@@ -52,7 +52,12 @@ def _screen(asked, n_queries, key, n_keys, block, stride, panels, tables, vector
     for p in range(n_panels):
         pack(asked, p * width, min(width, n_queries - p * width), width, panels, p)
     for run in range(0, n_blocks, stride):
+        # The next run of keys comes into cache while this one is worked on.
+        next_run = (run + stride) * block
+        ahead = min(stride * block, max(0, n_keys - next_run))
         for p in range(n_panels):
+            for j in range(ahead * p // n_panels, ahead * (p + 1) // n_panels):
+                prefetch(key, next_run + j)
             for blk in range(run, min(run + stride, n_blocks)):
                 at = (p * tables.shape[1] + blk) * width
                 first, end = blk * block, min((blk + 1) * block, n_keys)

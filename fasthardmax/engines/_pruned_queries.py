@@ -191,7 +191,7 @@ def split(unit, order, leaf, start, stop, spare, spare_order, place, sorted_plac
     The last four arguments are workspace.
     """
     axis = np.empty(unit.shape[1], unit.dtype)
-    # Each cut takes a power of two off the size, so that there are at most 64 parts to wait.
+    # The part that waits is at most half of what was cut, so that 64 places are enough.
     waiting = np.empty((64, 2), np.int64)
     n_waiting, begin, end = 0, start, stop
     while True:

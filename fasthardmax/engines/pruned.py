@@ -83,10 +83,10 @@ def estimate(problem: Problem) -> float:
 
     Only the first batch entry is looked at. A quarter of its queries is grouped as all of them
     would be, into leaves half as full, and for eight of those the keys that may win are counted.
-    Narrower leaves keep fewer keys: the estimate is mostly 5 to 30 % of the share too low, and it
-    may miss the few leaves that lie across clusters. It takes 1 to 3 % of the time of all pairs
-    where ``n_pairs * (n_features + 2)`` is 1e10, and less beyond: each leaf is one pass over the
-    keys, in O(S d), and the queries are grouped in O(L**1.5 d).
+    Narrower leaves keep fewer keys: where the share exceeds 0.05 the estimate is mostly up to a
+    third too low, and it may miss the few leaves that lie across clusters. It takes 1 to 3 % of
+    the time of all pairs where ``n_pairs * (n_features + 2)`` is 1e10, 0.3 to 0.8 % where it is
+    1e11: each leaf is one pass over the keys, in O(S d), the grouping in O(L**1.5 d).
     """
     if problem.n_pairs == 0:
         return 0.0
