@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fasthardmax._assemble import attention_problem
 from fasthardmax._problem import Problem, self_attention
 from fasthardmax._threads import for_each_range
-from fasthardmax.engines import _pruned_kernels, direct, pruned, reference
+from fasthardmax.engines import _pruned_groups, _pruned_keys, direct, pruned, reference
 
 from .cases import CASES
 from .clouds import (
@@ -62,9 +62,9 @@ UNMASKED = [name for name in CASES if name not in MASKED]
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """All levels of groups, and cells, even among a few dozen queries."""
-    monkeypatch.setattr(pruned, "_MAX_PANELS", 1)
-    monkeypatch.setattr(pruned, "_LEAVES", 2)
-    monkeypatch.setattr(pruned, "_CELLS", 2.0)
+    monkeypatch.setattr(_pruned_groups, "_MAX_PANELS", 1)
+    monkeypatch.setattr(_pruned_groups, "_LEAVES", 2)
+    monkeypatch.setattr(_pruned_groups, "_CELLS", 2.0)
     monkeypatch.setattr(pruned, "_PROBES", 4)
 
 
@@ -195,6 +195,7 @@ def test_ranges_do_not_show(
         for_each_range(work, n_rows, 3, num_threads)
 
     monkeypatch.setattr(pruned, "for_each_range", cut)
+    monkeypatch.setattr(_pruned_groups, "for_each_range", cut)
     for name in ("clusters", "sphere", "lattice"):
         points = HARD[name](300, 5, DTYPES[1])[None]
         check(self_attention(points, points, threads), "mean", reference)
@@ -246,7 +247,7 @@ def test_too_small_a_margin_is_caught(small_groups: None, monkeypatch: pytest.Mo
 
 def test_a_lost_key_is_caught(small_groups: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each point of a sphere wins somewhere, so that no key is spare."""
-    narrow = _pruned_kernels.narrow
+    narrow = _pruned_keys.narrow
 
     def lossy(*arguments: Any) -> tuple[int, float]:
         kept, largest = narrow(*arguments)
@@ -256,5 +257,5 @@ def test_a_lost_key_is_caught(small_groups: None, monkeypatch: pytest.MonkeyPatc
     problem = self_attention(points[None], points[None], 1)
     expected = reference.run(problem).first
     assert np.array_equal(pruned.run(problem).first, expected)
-    monkeypatch.setattr(_pruned_kernels, "narrow", lossy)
+    monkeypatch.setattr(_pruned_keys, "narrow", lossy)
     assert not np.array_equal(pruned.run(problem).first, expected)

@@ -8,92 +8,22 @@ lane's best are scored again, canonically, and decide.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from ._canonical import fewest_keys, reaching, score_keys, top_score
-from ._vectors import (
-    VECTOR_BYTES,
-    bit_count,
-    column_top,
-    highest_bit,
-    hits,
-    lowest_bit,
-    next_hit,
-    prefetch,
-    screen_block,
+from ._canonical import fewest_keys, reaching
+from ._decide import (
+    ADDED,
+    ALLOWED,
+    NO_MASK,
+    average_winners,
+    find_winners,
+    pack,
+    score_block,
 )
-
-# What a problem's mask is, and what its ties give.
-NO_MASK, ALLOWED, ADDED = 0, 1, 2
-MEAN, FIRST, LAST = 0, 1, 2
-
-# Kernels that Python calls, and parts of them, which need no wrappers and so compile faster.
-# Parts allocate nothing, so they need not count references, an atomic addition for each array.
-_compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
-_part = njit(
-    nogil=True, _nrt=False, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
-_inlined = njit(
-    nogil=True,
-    _nrt=False,
-    error_model="numpy",
-    no_cpython_wrapper=True,
-    no_cfunc_wrapper=True,
-    forceinline=True,
-)
+from ._jit import compiled, part
+from ._vectors import VECTOR_BYTES, column_top, lowest_bit, prefetch, screen_block
 
 
-@_inlined
-def _score_keys(query, i, key, start, stop, scores):
-    """Canonical scores of query i against keys start..stop-1, padded with NaN."""
-    d, n = key.shape[1], stop - start
-    lanes = fewest_keys(scores.itemsize)
-    if d > 0 and n >= lanes:
-        score_keys(query, i, key, start, stop, scores)
-    else:
-        for j in range(n):
-            score = query[i, 0] * key[start + j, 0] if d > 0 else scores.dtype.type(0)
-            for f in range(1, d):
-                score += query[i, f] * key[start + j, f]
-            scores[j] = score
-    for j in range(n, -(-n // lanes) * lanes):
-        scores[j] = np.nan
-
-
-@_inlined
-def _forbidden(i, j, causal, rule, allowed, added):
-    if causal and j > i:
-        return True
-    if rule == ALLOWED:
-        return not allowed[i, j]
-    return rule == ADDED and added[i, j] == -np.inf
-
-
-@_inlined
-def _score_block(
-    query, key, i, start, stop, causal, rule, allowed, added, scores
-):  # fmt: skip
-    """Canonical scores of query i against keys start..stop-1, NaN where forbidden."""
-    _score_keys(query, i, key, start, stop, scores)
-    if rule == ADDED:
-        for j in range(start, stop):
-            scores[j - start] += added[i, j]
-    if causal or rule != NO_MASK:
-        for j in range(start, stop):
-            if _forbidden(i, j, causal, rule, allowed, added):
-                scores[j - start] = np.nan
-
-
-@_part
-def _pack(query, i0, lanes, width, panels, p):
-    """Queries i0..i0+lanes-1 to panel p, feature-major; spare lanes repeat the last query."""
-    for lane in range(width):
-        i = i0 + min(lane, lanes - 1)
-        for f in range(query.shape[1]):
-            panels[p, f * width + lane] = query[i, f]
-
-
-@_part
+@part
 def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bias):
     """What the masks add to keys start..stop-1, -inf where forbidden; False if all are."""
     width, never = bias.shape[1], verdict[0]
@@ -119,7 +49,7 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bi
     return some != 0
 
 
-@_compiled
+@compiled
 def screen(
     query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
     start, stop, first_block, last_block, block, stride, packed, bias, tables, vectors, unroll,
@@ -143,7 +73,7 @@ def screen(
         n_visible = min(n_keys, n_queries, i0 + together * width) if causal else n_keys
         end = min(last_block, -(-n_visible // block))
         for p in range(together):
-            _pack(q, i0 + p * width, min(width, n_queries - i0 - p * width), width, packed, p)
+            pack(q, i0 + p * width, min(width, n_queries - i0 - p * width), width, packed, p)
         for run in range(first_block, end, stride):
             run_end = min(run + stride, end)
             # The next run of keys comes into cache while this one is worked on.
@@ -167,7 +97,7 @@ def screen(
         panel += together
 
 
-@_part
+@part
 def _reach(query, i, key_peak, b):
     """The sum over f of |query[i, f]| * key_peak[b, f], in four chains of additions."""
     d = query.shape[1]
@@ -183,7 +113,7 @@ def _reach(query, i, key_peak, b):
     return (r0 + r1) + (r2 + r3)
 
 
-@_part
+@part
 def _thresholds(
     query, i0, lanes, rule, slack, key_peak, b, tables, p, n_blocks, top, least,
 ):  # fmt: skip
@@ -202,94 +132,7 @@ def _thresholds(
             least[lane] = top[lane] - allowance
 
 
-@_part
-def _decide_panel(
-    query, key, value, i0, lanes, causal, rule, allowed, added, least,
-    block, n_blocks, n_visible, tables, p, tries, best, last, scores, ties, mean, first, count,
-):  # fmt: skip
-    """Decide a panel canonically; returns how many queries needed more than one block."""
-    width, n_values = tables.shape[2], value.shape[1]
-    number = query.dtype.type
-    lanes_per_vector = VECTOR_BYTES // tables.itemsize
-    at = p * tables.shape[1] * width
-    for lane in range(lanes):
-        tries[lane] = 0
-        best[lane] = -np.inf
-        last[lane] = -1
-        first[i0 + lane] = -1
-        count[i0 + lane] = 0
-    again = 0
-    column, blk = 0, 0
-    while column < lanes:
-        blk = next_hit(tables, at + column, width, blk, n_blocks, least, column)
-        if blk == n_blocks:
-            column += lanes_per_vector
-            blk = 0
-            continue
-        waiting = hits(tables, at + blk * width + column, least, column)
-        while waiting:
-            lane = column + lowest_bit(waiting)
-            waiting &= waiting - np.uint64(1)
-            i = i0 + lane
-            if tries[lane] == 1:
-                again += 1
-            tries[lane] += 1
-            start, stop = blk * block, min((blk + 1) * block, n_visible)
-            _score_block(query, key, i, start, stop, causal, rule, allowed, added, scores)
-            top = top_score(scores, stop - start)
-            if top < best[lane] or top == -np.inf:
-                continue
-            if top > best[lane]:
-                best[lane] = top
-                count[i] = 0
-            for j in range(0, stop - start, fewest_keys(scores.itemsize)):
-                ties_here = reaching(scores, j, top)
-                if ties_here:
-                    if count[i] == 0:
-                        first[i] = start + j + lowest_bit(ties_here)
-                    count[i] += bit_count(ties_here)
-                    last[lane] = start + j + highest_bit(ties_here)
-        blk += 1
-
-    summed = -1  # the query before that had a run of neighbouring winners
-    for lane in range(lanes if n_values else 0):
-        i = i0 + lane
-        if count[i] == 0:
-            for c in range(n_values):
-                mean[i, c] = 0
-            continue
-        source = last[lane] if ties == LAST else first[i]
-        for c in range(n_values):
-            mean[i, c] = value[source, c]
-        if ties != MEAN or count[i] < 2:
-            continue
-        if last[lane] - first[i] + 1 == count[i]:
-            # Equal keys often lie together, and win together for many queries.
-            if summed >= 0 and first[summed] == first[i] and count[summed] == count[i]:
-                for c in range(n_values):
-                    mean[i, c] = mean[summed, c]
-                continue
-            summed = i
-            for j in range(first[i] + 1, last[lane] + 1):
-                for c in range(n_values):
-                    mean[i, c] += value[j, c]
-        else:
-            for blk in range(first[i] // block, last[lane] // block + 1):
-                if tables[p, blk, lane] < least[lane]:
-                    continue
-                start, stop = blk * block, min((blk + 1) * block, n_visible)
-                _score_block(query, key, i, start, stop, causal, rule, allowed, added, scores)
-                for j in range(max(start, first[i] + 1), stop):
-                    if scores[j - start] == best[lane]:
-                        for c in range(n_values):
-                            mean[i, c] += value[j, c]
-        divisor = number(count[i])
-        for c in range(n_values):
-            mean[i, c] /= divisor
-    return again
-
-
-@_compiled
+@compiled
 def decide(
     query, key, value, query_of, key_of, value_of, mask_of, causal, rule, allowed, added,
     slack, key_peak, start, stop, block, tables, ties, mean, first, count,
@@ -315,16 +158,20 @@ def decide(
         n_blocks = -(-n_visible // block)
         q, k, p = query[query_of[b]], key[key_of[b]], panel - start
         _thresholds(q, i0, lanes, rule, slack, key_peak, key_of[b], tables, p, n_blocks, top, least)
-        again += _decide_panel(
-            q, k, value[value_of[b]], i0, lanes,
-            causal, rule, allowed[0, mask_of[b]], added[0, mask_of[b]],
-            least, block, n_blocks, n_visible, tables, p, tries, best, last, scores,
-            ties, mean[b], first[b], count[b],
+        yes, plus = allowed[0, mask_of[b]], added[0, mask_of[b]]
+        again += find_winners(
+            q, k, i0, lanes, causal, rule, yes, plus, least,
+            block, n_blocks, n_visible, tables, p, tries, best, last, scores, first[b], count[b],
+        )  # fmt: skip
+        average_winners(
+            q, k, value[value_of[b]], i0, lanes, causal, rule, yes, plus, least,
+            block, n_visible, tables, p, best, last, scores, ties, None, None,
+            first[b], count[b], mean[b],
         )  # fmt: skip
     return again
 
 
-@_compiled
+@compiled
 def list_ties(
     query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
     first, count, indptr, start, stop, indices,
@@ -342,7 +189,7 @@ def list_ties(
         best = q.dtype.type(0)
         while at < indptr[row + 1]:
             end = min(begin + block, len(k))
-            _score_block(q, k, i, begin, end, causal, rule, yes, plus, scores)
+            score_block(q, k, i, begin, end, causal, rule, yes, plus, scores)
             if begin == first[b, i]:
                 best = scores[0]
             for j in range(0, end - begin, lanes):

@@ -7,7 +7,6 @@ idle: there the blocks of keys are shared out instead.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,10 +18,9 @@ from .._threads import for_each_range
 from ..numerics import screening_slack
 from . import _direct_kernels as kernels
 from ._arrays import readonly
-from ._canonical import fewest_keys
+from ._decide import ADDED, ALLOWED, NO_MASK, TIES, block_size
 from ._vectors import geometry
 
-_TIES = {"mean": kernels.MEAN, "first": kernels.FIRST, "last": kernels.LAST}
 # A range of about 20 ms: short enough to share out evenly and to interrupt.
 _RANGE_WORK = 1 << 28
 _RANGE_LEAST = 1 << 23
@@ -39,17 +37,6 @@ _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
 _NONE_ADDED = {
     np.dtype(t): np.broadcast_to(np.zeros((1, 1, 1), t), (2, 1, 1, 1)) for t in ("f4", "f8")
 }
-
-
-def block_size(n_keys: int, d: int, itemsize: int) -> int:
-    """Keys per block, so that screening and rescoring together cost least.
-
-    One more block costs the screening what 10 / (d + 3) more keys cost the rescoring (measured).
-    Whole vectors of keys are rescored. At most 512 blocks keep the tables small.
-    """
-    balanced = math.isqrt(10 * n_keys // (d + 3))
-    lanes = fewest_keys(itemsize)
-    return max(lanes, balanced - balanced % lanes, -(-n_keys // 512))
 
 
 def forecast(problem: Problem) -> float:
@@ -188,7 +175,7 @@ def _kernels(
     def decide(start: int, stop: int, tables: NDArray[Any]) -> int:
         again: int = kernels.decide(
             *inputs, *masks, slack, key_peak, start, stop, plan.block, tables,
-            _TIES[problem.ties], answer.mean, answer.first, answer.count,
+            TIES[problem.ties], answer.mean, answer.first, answer.count,
         )  # fmt: skip
         return again
 
@@ -216,11 +203,11 @@ def _masks(problem: Problem) -> tuple[bool, int, NDArray[np.bool_], NDArray[Any]
 
     A leading axis of stride 0 gives every mask one type, strided and read-only.
     """
-    rule, allowed, added = kernels.NO_MASK, _ALL_ALLOWED, _NONE_ADDED[problem.dtype]
+    rule, allowed, added = NO_MASK, _ALL_ALLOWED, _NONE_ADDED[problem.dtype]
     if problem.mask is not None:
         stacked = np.broadcast_to(problem.mask, (2, *problem.mask.shape))
         if problem.mask.dtype == bool:
-            rule, allowed = kernels.ALLOWED, stacked
+            rule, allowed = ALLOWED, stacked
         else:
-            rule, added = kernels.ADDED, stacked
+            rule, added = ADDED, stacked
     return problem.is_causal, rule, allowed, added

@@ -1,0 +1,146 @@
+"""Kernels of the pruned engine that answer one leaf, a few panels of queries, among its keys.
+
+Rows of the leaf's queries and keys are gathered, so that it is a small problem of its own: its
+rows i and j are rows ``order[start + i]`` of the queries and ``index[j]`` of the keys.
+
+The margin of its screening is that of ``screening_slack`` with B <= |q| |k| in place of the sum,
+for the largest |k| in its list. Where |q| is subnormal its own rounding takes a third at most, and
+the factor 8 in place of 4 has room for that.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._canonical import fewest_keys, reaching
+from ._decide import (
+    NO_MASK,
+    average_winners,
+    find_winners,
+    pack,
+    padded_scores,
+)
+from ._jit import compiled, part
+from ._vectors import VECTOR_BYTES, column_top, lowest_bit, prefetch, screen_block
+
+__all__ = ["answer_leaf", "gather"]
+
+# Listed rows lie anywhere in memory: they are asked for so many ahead.
+_AHEAD = 16
+
+
+@part
+def _gather(source, index, start, stop, rows):
+    for j in range(start, stop):
+        prefetch(source, index[min(j + _AHEAD, stop - 1)])
+        row = index[j]
+        for f in range(source.shape[1]):
+            rows[j - start, f] = source[row, f]
+
+
+@compiled
+def gather(source, index, n, rows):
+    """Copy rows ``index[:n]`` of ``source``."""
+    _gather(source, index, 0, n, rows)
+
+
+@part
+def _screen(asked, n_queries, key, n_keys, block, stride, panels, tables, vectors, unroll):
+    """Fill the tables of all panels; each run of ``stride`` blocks stays in cache for them."""
+    width = tables.shape[2]
+    n_panels, n_blocks = -(-n_queries // width), -(-n_keys // block)
+    for p in range(n_panels):
+        pack(asked, p * width, min(width, n_queries - p * width), width, panels, p)
+    for run in range(0, n_blocks, stride):
+        # The next run of keys comes into cache while this one is worked on.
+        next_run = (run + stride) * block
+        ahead = min(stride * block, max(0, n_keys - next_run))
+        for p in range(n_panels):
+            for j in range(ahead * p // n_panels, ahead * (p + 1) // n_panels):
+                prefetch(key, next_run + j)
+            for blk in range(run, min(run + stride, n_blocks)):
+                at = (p * tables.shape[1] + blk) * width
+                first, end = blk * block, min((blk + 1) * block, n_keys)
+                screen_block(panels, p, key, first, end, None, tables, at, vectors, unroll)
+
+
+@part
+def _thresholds(size, start, p, lanes, n_blocks, reach, absolute, tables, least):
+    """The approximate score that each lane's winners must reach; ``reach`` times |q| below top."""
+    width = tables.shape[2]
+    at = p * tables.shape[1] * width
+    for lane in range(0, width, VECTOR_BYTES // tables.itemsize):
+        column_top(tables, at + lane, width, n_blocks, least, lane)
+    for lane in range(lanes):
+        least[lane] -= reach * size[start + p * width + lane] + absolute
+    for lane in range(lanes, width):
+        least[lane] = np.inf
+
+
+@part
+def _list(
+    asked, key, index, order, start, i0, lanes, least, block, n_keys, tables, p, best, scores,
+    first, last, indptr, indices,
+):  # fmt: skip
+    """Write all winners of a panel whose first and last ones are found."""
+    for lane in range(lanes):
+        i = i0 + lane
+        at = indptr[order[start + i]]
+        for blk in range(first[i] // block, last[lane] // block + 1):
+            if tables[p, blk, lane] < least[lane]:
+                continue
+            begin, end = blk * block, min((blk + 1) * block, n_keys)
+            padded_scores(asked, i, key, begin, end, scores)
+            for j in range(0, end - begin, fewest_keys(scores.itemsize)):
+                ties_here = reaching(scores, j, best[lane])
+                while ties_here:
+                    indices[at] = index[begin + j + lowest_bit(ties_here)]
+                    ties_here &= ties_here - np.uint64(1)
+                    at += 1
+
+
+@compiled
+def answer_leaf(
+    query, size, order, start, stop, key, index, n_keys, value, reach, absolute,
+    block, stride, asked, panels, tables, allowed, ties, mean, first, count, indptr, indices,
+    vectors, unroll,
+):  # fmt: skip
+    """Screen the keys for rows start..stop-1, decide canonically, and average or list the winners.
+
+    ``index`` is increasing. With ``indptr`` the winners are listed, else averaged.
+    """
+    number, n_queries = query.dtype.type, stop - start
+    width = tables.shape[2]
+    n_panels, n_blocks = -(-n_queries // width), -(-n_keys // block)
+    _gather(query, order, start, stop, asked)
+    _screen(asked, n_queries, key, n_keys, block, stride, panels, tables, vectors, unroll)
+    least = np.empty(width, query.dtype)
+    best = np.empty(width, query.dtype)
+    last = np.empty(width, np.int64)
+    tries = np.empty(width, np.int64)
+    scores = np.empty(block + fewest_keys(tables.itemsize), query.dtype)
+    leaf_first = np.empty(n_queries, np.int64)
+    leaf_count = np.empty(n_queries, np.int64)
+    rows = order[start:stop]
+    for p in range(n_panels):
+        i0 = p * width
+        lanes = min(width, n_queries - i0)
+        _thresholds(size, start, p, lanes, n_blocks, number(reach), number(absolute), tables, least)
+        find_winners(
+            asked, key, i0, lanes, False, NO_MASK, allowed, panels, least,
+            block, n_blocks, n_keys, tables, p, tries, best, last, scores, leaf_first, leaf_count,
+        )  # fmt: skip
+        if len(indptr):
+            _list(
+                asked, key, index, order, start, i0, lanes, least, block, n_keys, tables, p, best,
+                scores, leaf_first, last, indptr, indices,
+            )  # fmt: skip
+            continue
+        average_winners(
+            asked, key, value, i0, lanes, False, NO_MASK, allowed, panels, least,
+            block, n_keys, tables, p, best, last, scores, ties, rows, index,
+            leaf_first, leaf_count, mean,
+        )  # fmt: skip
+        for i in range(i0, i0 + lanes):
+            first[rows[i]] = index[leaf_first[i]]
+            count[rows[i]] = leaf_count[i]
