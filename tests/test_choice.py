@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from fasthardmax._assemble import attention_problem
 from fasthardmax.engines import _choice
@@ -26,10 +27,13 @@ print(loaded)
 """
 
 
+def problem_of(points, **options):
+    every = {"attn_mask": None, "is_causal": False, "ties": "mean", "enable_gqa": False}
+    return attention_problem(points, points, points, **every | options, num_threads=1)[0]
+
+
 def problem(n, d):
-    points = np.zeros((n, d))
-    options = {"attn_mask": None, "is_causal": False, "ties": "mean", "enable_gqa": False}
-    return attention_problem(points, points, points, **options, num_threads=1)[0]
+    return problem_of(np.zeros((n, d)))
 
 
 def chosen(problem, calls=1):
@@ -44,15 +48,46 @@ def test_numba_is_loaded_once_that_pays():
     assert run.stdout == "[False, False, True, True]\n"
 
 
-def test_small_calls_stay_with_the_compiled_engine(monkeypatch):
-    monkeypatch.setitem(sys.modules, "fasthardmax.engines.direct", object())
+@pytest.fixture(name="load")
+def _load(monkeypatch):
+    """Make it so that this process has loaded just these engines and done no work."""
+
+    def loaded(*names):
+        monkeypatch.setattr(_choice, "_loaded", lambda name: name in names)
+        monkeypatch.setattr(_choice, "_spent", 0)
+
+    return loaded
+
+
+def test_small_calls_stay_with_the_compiled_engine(load):
+    load("direct")
     assert chosen(problem(100, 3)) == "compiled"
     assert chosen(problem(4000, 3)) == "direct"
 
 
-def test_many_calls_count_as_one_large_one(monkeypatch):
-    monkeypatch.delitem(sys.modules, "fasthardmax.engines.direct", raising=False)
-    monkeypatch.setattr(_choice, "_spent", 0)
+def test_many_calls_count_as_one_large_one(load):
+    load()
     assert chosen(problem(4000, 3), calls=2) == "compiled"
-    monkeypatch.setattr(_choice, "_spent", 0)
+    load()
     assert chosen(problem(4000, 3), calls=1000) == "direct"
+
+
+def test_near_linear_engines_are_loaded_once_that_pays(load):
+    points = problem(30_000, 2)  # 3.6e9 multiply-adds
+    load("direct")
+    assert chosen(points) == "direct"
+    assert chosen(points, calls=100) == "cones"
+    load("direct", "cones")
+    assert chosen(points) == "cones"
+
+
+def test_the_data_decide(load):
+    load("direct", "cones", "pruned")
+    rng = np.random.default_rng(0)
+    wide = rng.standard_normal((40_000, 8))
+    assert chosen(problem_of(wide)) == "pruned"
+    on_a_sphere = wide[:, :6] / np.linalg.norm(wide[:, :6], axis=1, keepdims=True)
+    choice = _choice.choose(problem_of(on_a_sphere))
+    assert "cones" in choice.others  # every key wins somewhere
+    assert chosen(problem_of(wide, is_causal=True)) == "direct"
+    assert chosen(problem_of(rng.standard_normal((10_000, 64)))) == "direct"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -43,9 +42,7 @@ def test_causal_queries_score_the_keys_before_them(n_queries: int, n_keys: int) 
 
 def test_auto_tells_why(monkeypatch: pytest.MonkeyPatch, points: np.ndarray[Any, Any]) -> None:
     assert explain(points[:5], points[:5]).engine == "compiled"
-    monkeypatch.setattr(_choice, "LOADING_WORK", 0)
-    for name in SELECTIVE:
-        monkeypatch.delitem(sys.modules, f"fasthardmax.engines.{name}", raising=False)
+    monkeypatch.setattr(_choice, "_loaded", lambda name: name == "direct")
     monkeypatch.setattr(_choice, "_spent", 0)
     told = explain(points, points)
     assert told.engine == "direct"
@@ -59,8 +56,7 @@ def test_auto_tells_why(monkeypatch: pytest.MonkeyPatch, points: np.ndarray[Any,
 def test_masks_speak_against_the_selective_engines(
     monkeypatch: pytest.MonkeyPatch, points: np.ndarray[Any, Any]
 ) -> None:
-    monkeypatch.setattr(_choice, "LOADING_WORK", 0)
-    monkeypatch.setattr(_choice, "SELECTIVE_LOADING_WORK", 0)
+    monkeypatch.setattr(_choice, "_loaded", lambda name: True)
     told = explain(points, points, is_causal=True)
     assert told.engine == "direct"
     assert "mask" in told.others["cones"]

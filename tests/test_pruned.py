@@ -227,6 +227,25 @@ def test_share_of_pairs_and_its_estimate(points: Array, most: float) -> None:
     assert abs(pruned.estimate(problem) - share) < 0.01 + 0.2 * share
 
 
+def _forecast(points: Array) -> float:
+    """As a multiple of what all pairs take."""
+    problem = self_attention(points[None], points[None], 1)
+    all_pairs = direct.forecast(problem)
+    return pruned.forecast(problem, all_pairs) / all_pairs
+
+
+def test_forecast_tells_easy_from_hard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruned, "_WORTH_A_LOOK", {4: 0, 8: 0})
+    easy, hard = (kind(5000, 8, DTYPES[1]) for kind in (gaussian, sphere))
+    assert _forecast(easy) < _forecast(hard)
+    assert _forecast(easy) < 1
+    assert np.isinf(_forecast(easy[:100]))  # grouping alone would take as long
+
+
+def test_small_problems_are_not_looked_at() -> None:
+    assert np.isinf(_forecast(gaussian(5000, 8, DTYPES[1])))
+
+
 def test_estimate_of_nothing() -> None:
     for name in ("empty: no query", "empty: no key"):
         assert pruned.estimate(_case(name, DTYPES[1], 1)) == 0

@@ -51,7 +51,7 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
         able, others[name] = engine.can_run(problem)
         if not able:
             continue
-        share = engine.load().forecast(problem) / all_pairs
+        share = engine.load().forecast(problem, all_pairs) / all_pairs
         if share < 1:
             return Choice(engine, f"at most some {share:.2g} of the time of all pairs", others)
         others[name] = "may take longer than all pairs"

@@ -90,11 +90,11 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
     return indices
 
 
-def forecast(problem: Problem) -> float:
+def forecast(problem: Problem, all_pairs: float) -> float:
     """About how many nanoseconds :func:`run` takes on one core, infinite where it may be too many.
 
-    By the numbers of keys and queries; from five features on, a sample of both tells whether so
-    few of the keys win that the numbers mean anything.
+    By the numbers of keys and queries, whatever all pairs take; from five features on, a sample
+    of both tells whether so few of the keys win that the numbers mean anything.
     """
     d = problem.n_features
     if d in _MOST_WINNERS and _winners(problem) > _MOST_WINNERS[d]:
