@@ -216,7 +216,7 @@ def forecast(points: Array) -> float:
     return cones.forecast(problem, all_pairs) / all_pairs
 
 
-@pytest.mark.parametrize("d", range(1, 7))
+@pytest.mark.parametrize("d", range(1, 5))
 def test_forecast_falls_with_the_number_of_points(d: int) -> None:
     few, many = (forecast(gaussian(n, d, DTYPES[1])) for n in (1_000, 100_000))
     assert many < 1 < few
@@ -224,8 +224,10 @@ def test_forecast_falls_with_the_number_of_points(d: int) -> None:
 
 
 def test_forecast_tells_easy_from_hard() -> None:
-    assert np.isinf(forecast(sphere(10_000, 6, DTYPES[1])))
-    assert np.isfinite(forecast(gaussian(10_000, 6, DTYPES[1])))
+    easy = gaussian(10_000, 4, DTYPES[1])
+    assert np.isfinite(forecast(easy))
+    assert np.isinf(forecast(sphere(10_000, 4, DTYPES[1])))
+    assert np.isinf(forecast(gaussian(10_000, 5, DTYPES[1])))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

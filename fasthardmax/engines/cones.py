@@ -28,12 +28,13 @@ _ROWS = 1 << 15  # queries per range: about a millisecond
 
 # Nanoseconds for each key, to build an index, and for each query, by the number of features: what
 # most kinds of points take or less. Keys on a line in the plane, the worst found, take five times
-# as long; a tenth of it is common at n = 10^6.
-_BUILD = {1: 600.0, 2: 600.0, 3: 1900.0, 4: 8000.0, 5: 12000.0, 6: 14000.0}
-_ASK = {1: 50.0, 2: 100.0, 3: 200.0, 4: 400.0, 5: 600.0, 6: 800.0}
-# With more winners than this share of a sample, boxes stay large and queries search trees.
-_MOST_WINNERS = {5: 0.36, 6: 0.3}
-_SAMPLE = 512
+# as long; a tenth of it is common at n = 10^6. From five features on, bounds for groups of queries
+# were faster on all kinds of points but heavy tails; at d = 4 on a lattice too.
+_BUILD = {1: 600.0, 2: 600.0, 3: 1900.0, 4: 8000.0}
+_ASK = {1: 50.0, 2: 100.0, 3: 200.0, 4: 400.0}
+# Between which shares of the keys of a sample may win.
+_WINNERS = {3: (0.0, 0.45), 4: (0.02, 0.25)}
+_SAMPLE = 256
 
 
 def refusal(problem: Problem) -> str | None:
@@ -93,12 +94,16 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
 def forecast(problem: Problem, all_pairs: float) -> float:
     """About how many nanoseconds :func:`run` takes on one core, infinite where it may be too many.
 
-    By the numbers of keys and queries, whatever all pairs take; from five features on, a sample
-    of both tells whether so few of the keys win that the numbers mean anything.
+    By the numbers of keys and queries, whatever all pairs take. From three features on a sample of
+    both is looked at: where too many keys win, boxes are divided for long.
     """
     d = problem.n_features
-    if d in _MOST_WINNERS and _winners(problem) > _MOST_WINNERS[d]:
+    if d not in _BUILD:
         return math.inf
+    if d in _WINNERS:
+        least, most = _WINNERS[d]
+        if not least <= _winners(problem) <= most:
+            return math.inf
     n_indices = len(np.unique(problem.key_of))
     n_rows = problem.n_batch * problem.n_queries
     return n_indices * problem.n_keys * _BUILD[d] + n_rows * _ASK[d]
