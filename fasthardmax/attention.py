@@ -72,8 +72,9 @@ def hardmax_attention(
     engine : {"auto", "compiled", "direct", "cones", "pruned", "reference"}, default "auto"
         Which engine runs. All give the same bits. "auto" takes "compiled" below 2^24
         multiply-adds, and above until the process has done 2^33 of them, which is what loading
-        "direct" costs; then "direct". "cones" (up to six features) and
-        "pruned" avoid most pairs, take no masks, and run on request only.
+        "direct" costs; then "direct". Without masks it takes "cones" (up to four features) or
+        "pruned" where size and a look at a sample promise less time, once the process has done
+        2^37. :func:`fasthardmax.explain` tells which one ran, and why.
     num_threads : int, optional
         At most this many threads; all cores that the process may run on by default.
 
