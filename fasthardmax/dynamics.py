@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import engines
-from ._problem import Answer, self_attention
+from ._problem import self_attention
 from ._validate import (
     check_alpha,
     check_choice,
@@ -24,11 +24,15 @@ from ._validate import (
     check_threads,
 )
 from .attention import Winners
-from .numerics import canonical_scores, compute_dtype, step, step_size
+from .numerics import compute_dtype
+from .settling import Settling
+from .stepping import Stepping
 
 __all__ = ["Callback", "Trajectory", "simulate"]
 
 Callback = Callable[[int, NDArray[Any], Winners], object]
+
+METHODS = ("stepped", "settling")
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +82,7 @@ def simulate(
     alpha: float,
     n_layers: int,
     A: ArrayLike | None = None,
+    method: str = "stepped",
     record: str | int | Callback = "last",
     engine: str = "auto",
     num_threads: int | None = None,
@@ -150,6 +155,7 @@ def simulate(
     >>> run.leaders, run.labels
     (array([0, 1]), array([0, 1, 0]))
     """
+    check_choice("method", method, METHODS)
     check_choice("engine", engine, engines.engine_names())
     layers = check_count("n_layers", n_layers, 0)
     alpha = check_alpha(alpha)
@@ -164,7 +170,8 @@ def simulate(
     check_reach(clouds, matrix)
 
     module = engines.resolve(engine, self_attention(clouds, clouds, threads), layers + 1)
-    run = _Run(clouds, matrix, threads, module, alpha, single=start.ndim == 2)
+    kind = Settling if method == "settling" else Stepping
+    run = _Run(kind(clouds, alpha, matrix, module, threads), alpha, module, single=start.ndim == 2)
     try:
         with _progress_bar(layers, progress) as advance:
             run.advance(layers, keep, callback, advance)
@@ -175,28 +182,15 @@ def simulate(
 
 
 class _Run:
-    """The state between layers: consistent whenever an exception can arrive."""
+    """What is kept of the layers: consistent whenever an exception can arrive."""
 
     def __init__(
-        self,
-        clouds: NDArray[Any],
-        matrix: NDArray[Any] | None,
-        threads: int,
-        engine: ModuleType,
-        alpha: float,
-        *,
-        single: bool,
+        self, layers: Settling | Stepping, alpha: float, engine: ModuleType, *, single: bool
     ) -> None:
-        self._points = clouds
-        self._matrix = matrix
-        self._threads = threads
+        self._layers = layers
         self._alpha = alpha
-        self._c = step_size(alpha, clouds.dtype)
-        self._single = single
         self._engine = engine
-        self._layer = 0
-        self._leader_layer = np.full(clouds.shape[:2], -1, np.int64)
-        self._labels = np.full(clouds.shape[:2], -1, np.int64)
+        self._single = single
         self._recorded: dict[int, NDArray[Any]] = {}
         self._winners: dict[int, Winners] = {}
 
@@ -207,57 +201,39 @@ class _Run:
         callback: Callback | None,
         report: Callable[[], None],
     ) -> None:
-        """Step through ``n_layers`` layers, recording and reporting on the way."""
+        """Go through ``n_layers`` layers, recording and reporting on the way."""
+        layers = self._layers
         while True:
-            answer = self._attend()
-            self._follow_leaders(answer)
-            winners = Winners(self._shaped(answer.first), self._shaped(answer.count))
-            if self._layer == n_layers or keep(self._layer):
-                self._recorded[self._layer] = self._shaped(self._points)
-                self._winners[self._layer] = winners
+            layers.search()
+            winners = Winners(self._shaped(layers.first), self._shaped(layers.count))
+            if layers.layer == n_layers or keep(layers.layer):
+                self._recorded[layers.layer] = self._shaped(layers.points)
+                self._winners[layers.layer] = winners
             if callback is not None:
-                points = self._shaped(self._points).view()
+                points = self._shaped(layers.points).view()
                 points.setflags(write=False)
-                callback(self._layer, points, winners)
-            if self._layer == n_layers:
+                callback(layers.layer, points, winners)
+            if layers.layer == n_layers:
                 return
-            # One statement: an interrupt sees the old layer or the new one.
-            self._points, self._layer = (
-                step(self._points, answer.mean, self._c),
-                self._layer + 1,
-            )
-            report()
+            begin, end = layers.layer, layers.layer + 1
+            if callback is None and layers.n_moving == 0:
+                while end < n_layers and not keep(end):
+                    end += 1
+            layers.go_to(end)
+            for _ in range(begin, end):
+                report()
 
     def trajectory(self) -> Trajectory:
         return Trajectory(
-            points=self._shaped(self._points),
+            points=self._shaped(self._layers.points),
             alpha=self._alpha,
             engine=self._engine.__name__.rpartition(".")[2],
-            leader_layer=self._shaped(self._leader_layer),
-            labels=self._shaped(self._labels),
-            n_layers=self._layer,
+            leader_layer=self._shaped(self._layers.leader_layer),
+            labels=self._shaped(self._layers.labels),
+            n_layers=self._layers.layer,
             recorded=dict(self._recorded),
             winners=dict(self._winners),
         )
-
-    def _attend(self) -> Answer:
-        x = self._points
-        if self._matrix is None:
-            query = x
-        else:
-            rows = x.reshape(x.shape[0] * x.shape[1], x.shape[2])
-            query = canonical_scores(rows, self._matrix).reshape(x.shape)
-        return self._engine.run(self_attention(x, query, self._threads))
-
-    def _follow_leaders(self, answer: Answer) -> None:
-        """Mark new leaders (C_i = {i}), and settle the points whose only winner is a leader."""
-        single = answer.count == 1
-        emerged = single & (answer.first == np.arange(self._points.shape[1]))
-        self._leader_layer[emerged & (self._leader_layer < 0)] = self._layer
-        batch, point = np.nonzero(single & (self._labels < 0))
-        winner = answer.first[batch, point]
-        settled = self._leader_layer[batch, winner] >= 0
-        self._labels[batch[settled], point[settled]] = winner[settled]
 
     def _shaped(self, array: NDArray[Any]) -> NDArray[Any]:
         return array[0] if self._single else array
