@@ -6,16 +6,21 @@ array([[3.]])
 """
 
 from .attention import Winners, hardmax_attention, hardmax_winners
+from .certificate import Certificate
 from .dynamics import Trajectory, simulate
+from .equilibrium import Equilibrium, equilibrium
 from .index import HardmaxIndex
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Certificate",
+    "Equilibrium",
     "HardmaxIndex",
     "Trajectory",
     "Winners",
     "__version__",
+    "equilibrium",
     "hardmax_attention",
     "hardmax_winners",
     "simulate",

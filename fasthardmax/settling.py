@@ -51,7 +51,14 @@ class _Ties(NamedTuple):
     cloud: Index  # (g,)
     query: NDArray[Any]  # (g, d)
     first: Index  # (g,), as the engine found them
-    count: Index
+    size: Index
+
+    def only(self, groups: NDArray[np.bool_]) -> _Ties:
+        """Some of the groups."""
+        number = np.cumsum(groups) - 1
+        among = groups[self.group]
+        arrays = (array[groups] for array in self[2:])
+        return _Ties(self.points[among], number[self.group[among]], *arrays)
 
 
 class Settling:
@@ -110,9 +117,8 @@ class Settling:
 
     @property
     def limit(self) -> NDArray[Any]:
-        """Where settled points go; for the others, the mean of their winners."""
-        settled = (self._settled_at >= 0)[:, None]
-        return np.where(settled, self._limit, self._goal).reshape(self._shape)
+        """Where settled points go; it says nothing of the others."""
+        return self._limit.reshape(self._shape).copy()
 
     @property
     def settled_at(self) -> Index:
@@ -135,8 +141,14 @@ class Settling:
         return self._count.reshape(self._shape[:2]).copy()
 
     @property
+    def roots(self) -> Index:
+        """The leader that each point goes to, the lowest of several at its place; or -1."""
+        led = self._root >= 0
+        return np.where(led, self._within(self._root), -1).reshape(self._shape[:2])
+
+    @property
     def labels(self) -> Index:
-        """The leader that each point goes to; -1 for those that go to none."""
+        """The leader that each point goes to; -1 for those that go to none, or to several."""
         led = self._root >= 0
         led[led] = self._leader_layer[self._root[led]] >= 0
         return np.where(led, self._within(self._root), -1).reshape(self._shape[:2])
@@ -176,7 +188,7 @@ class Settling:
         leader = self._root[winner[follows]]
         self._settle(rows[follows], self._limit[leader], leader, leader)
         self._first[rows[follows]] = self._within(leader)
-        if len(several) and not together.all():
+        if not together.all():
             self._settle_ties(ties)
         self._moving = rows[self._settled_at[rows] < 0]
 
@@ -211,7 +223,7 @@ class Settling:
     def _tie_sets(self, ties: _Ties) -> Iterator[TieSets]:
         """Tie sets of groups as flat indices, without those who tie by rounding alone."""
         for groups, indptr, indices in self._search.tie_sets(
-            ties.cloud, ties.query, ties.first, ties.count
+            ties.cloud, ties.query, ties.first, ties.size
         ):
             entry = np.repeat(np.arange(len(groups)), np.diff(indptr))
             members = ties.cloud[groups][entry] * self._shape[1] + indices
@@ -247,6 +259,9 @@ class Settling:
 
     def _settle_ties(self, ties: _Ties) -> None:
         """Ties of points that never move, where the mean keeps them tied: see *Ties* above."""
+        unsettled = np.zeros(len(ties.cloud), bool)
+        unsettled[ties.group[self._settled_at[ties.points] < 0]] = True
+        ties = ties.only(unsettled)
         still = np.zeros(len(self._position), bool)
         still[ties.points] = (self._goal[ties.points] == self._position[ties.points]).all(axis=1)
         still &= self._settled_at < 0
@@ -276,26 +291,20 @@ class Settling:
 
     def _stationary(self, ties: _Ties) -> NDArray[np.bool_]:
         """Which groups' winners never move and all win at their mean."""
-        stays = np.zeros(len(ties.cloud), bool)
-        fixed = np.flatnonzero(self._all_members(ties, self._fixed))
-        if len(fixed) == 0:
-            return stays
+        fixed = self._all_members(ties, self._fixed)
+        ties = ties.only(fixed)
         lead = np.empty(len(ties.cloud), np.int64)
         lead[ties.group] = ties.points
-        query = self._search.queries(self._goal[lead[fixed]])
-        best, _ = self._search.winners(ties.cloud[fixed], query)
-        best_score = pair_scores(query, self._position[ties.cloud[fixed] * self._shape[1] + best])
-        some = ties._replace(
-            cloud=ties.cloud[fixed],
-            query=ties.query[fixed],
-            first=ties.first[fixed],
-            count=ties.count[fixed],
-        )
-        for groups, indptr, members in self._tie_sets(some):
+        query = self._search.queries(self._goal[lead])
+        best, _ = self._search.winners(ties.cloud, query)
+        highest = pair_scores(query, self._position[ties.cloud * self._shape[1] + best])
+        stays = np.empty(len(ties.cloud), bool)
+        for groups, indptr, members in self._tie_sets(ties):
             entry = np.repeat(groups, np.diff(indptr))
-            wins = pair_scores(query[entry], self._position[members]) == best_score[entry]
-            stays[fixed[groups]] = np.logical_and.reduceat(wins, indptr[:-1])
-        return stays
+            wins = pair_scores(query[entry], self._position[members]) == highest[entry]
+            stays[groups] = np.logical_and.reduceat(wins, indptr[:-1])
+        fixed[fixed] = stays
+        return fixed
 
     def _settle(
         self, rows: Index, limit: NDArray[Any], root: Index | int, companion: Index
