@@ -30,35 +30,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._subset import Search, TieSets, pair_scores
+from ._ties import Ties, grouped
 from .numerics import step_size
 
 __all__ = ["Settling"]
 
 Index = NDArray[np.int64]
-
-
-class _Ties(NamedTuple):
-    """Points with several winners, in groups with one query and so with one tie set."""
-
-    points: Index  # (t,)
-    group: Index  # (t,)
-    cloud: Index  # (g,)
-    query: NDArray[Any]  # (g, d)
-    first: Index  # (g,), as the engine found them
-    size: Index
-
-    def only(self, groups: NDArray[np.bool_]) -> _Ties:
-        """Some of the groups."""
-        number = np.cumsum(groups) - 1
-        among = groups[self.group]
-        arrays = (array[groups] for array in self[2:])
-        return _Ties(self.points[among], number[self.group[among]], *arrays)
 
 
 class Settling:
@@ -96,6 +79,7 @@ class Settling:
         self._offset = np.zeros_like(self._position)
         self._fixed = np.zeros(total, bool)  # at its limit, to within rounding
         self._moving = np.arange(total)
+        self._placed_all = True
         self._error = np.zeros_like(self._position)  # of the rounding so far, where still moving
         self._goal = self._position.copy()  # the mean of the winners, where still moving
         self._goal_error = np.zeros_like(self._position)
@@ -113,6 +97,10 @@ class Settling:
     @property
     def points(self) -> NDArray[Any]:
         """The clouds at this layer."""
+        if not self._placed_all:  # clouds without moving points were left behind
+            everywhere = np.ones(self._shape[0], bool)
+            self._position, self._fixed = self._placed(self.layer, everywhere)
+            self._placed_all = True
         return self._position.reshape(self._shape)
 
     @property
@@ -177,7 +165,7 @@ class Settling:
         together = count == 1
         several = np.flatnonzero(count > 1)
         if len(several):
-            ties = _grouped(rows[several], cloud, query, first, count, several)
+            ties = grouped(rows[several], cloud, query, first, count, several)
             winner[several], together[several] = self._meet(ties)
         self._goal[rows] = np.where(together[:, None], self._position[winner], self._goal[rows])
         self._goal_error[rows] = np.where(together[:, None], self._error[winner], 0)
@@ -192,7 +180,7 @@ class Settling:
             self._settle_ties(ties)
         self._moving = rows[self._settled_at[rows] < 0]
 
-    def _meet(self, ties: _Ties) -> tuple[Index, NDArray[np.bool_]]:
+    def _meet(self, ties: Ties) -> tuple[Index, NDArray[np.bool_]]:
         """The goals of tied points; who stands for the winners, and whether one place holds all."""
         goal = np.zeros((len(ties.cloud), self._shape[2]), self._position.dtype)
         who, first, size = np.empty((3, len(ties.cloud)), np.int64)
@@ -220,7 +208,7 @@ class Settling:
         terms = np.concatenate([self._position[members], self._error[members]])
         return [math.fsum(column) / len(members) for column in terms.T.tolist()]
 
-    def _tie_sets(self, ties: _Ties) -> Iterator[TieSets]:
+    def _tie_sets(self, ties: Ties) -> Iterator[TieSets]:
         """Tie sets of groups as flat indices, without those who tie by rounding alone."""
         for groups, indptr, indices in self._search.tie_sets(
             ties.cloud, ties.query, ties.first, ties.size
@@ -257,7 +245,7 @@ class Settling:
         self._settle(rows, self._position[rows], lowest, lowest)
         self._fixed[rows] = True
 
-    def _settle_ties(self, ties: _Ties) -> None:
+    def _settle_ties(self, ties: Ties) -> None:
         """Ties of points that never move, where the mean keeps them tied: see *Ties* above."""
         unsettled = np.zeros(len(ties.cloud), bool)
         unsettled[ties.group[self._settled_at[ties.points] < 0]] = True
@@ -282,14 +270,14 @@ class Settling:
             rows = ties.points[stays]
             self._settle(rows, self._goal[rows], -1, self._lowest(rows))
 
-    def _all_members(self, ties: _Ties, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _all_members(self, ties: Ties, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which groups' winners are wanted, all of them."""
         every = np.empty(len(ties.cloud), bool)
         for groups, indptr, members in self._tie_sets(ties):
             every[groups] = np.logical_and.reduceat(wanted[members], indptr[:-1])
         return every
 
-    def _stationary(self, ties: _Ties) -> NDArray[np.bool_]:
+    def _stationary(self, ties: Ties) -> NDArray[np.bool_]:
         """Which groups' winners never move and all win at their mean."""
         fixed = self._all_members(ties, self._fixed)
         ties = ties.only(fixed)
@@ -331,36 +319,33 @@ class Settling:
 
     def go_to(self, layer: int) -> None:
         """Move to a later layer: the next one, or any if no point is moving."""
-        position, error, fixed = self._position.copy(), self._error, self._fixed
-        rows = self._moving
+        error, rows = self._error, self._moving
+        searched = np.zeros(self._shape[0], bool)
+        searched[self._cloud(rows)] = True
+        position, fixed = self._placed(layer, searched)
         if len(rows):
             error = error.copy()
             position[rows], error[rows] = _compensated_step(
                 position[rows], error[rows], self._goal[rows], self._goal_error[rows], self._c
             )
-        rows = np.flatnonzero((self._settled_at >= 0) & ~fixed)
+        # One statement: an interrupt sees the old layer or the new one.
+        self._position, self._error, self._fixed, self.layer = position, error, fixed, layer
+        self._placed_all = bool(searched.all())
+
+    def _placed(
+        self, layer: int, clouds: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Positions at a layer, of the settled points of some clouds, and who is at its limit."""
+        position, fixed = self._position.copy(), self._fixed.copy()
+        wanted = (self._settled_at >= 0) & (self._settled_at < layer) & ~fixed
+        rows = np.flatnonzero(wanted & np.repeat(clouds, self._shape[1]))
         if len(rows) and self._c:
             age = layer - self._settled_at[rows]
             offset = self._offset[rows] * _remaining(self._alpha, age, position.dtype)[:, None]
             near = (np.abs(offset) <= self._rounding[self._cloud(rows)][:, None]).all(axis=1)
             position[rows] = np.where(near[:, None], self._limit[rows], self._limit[rows] + offset)
-            fixed = fixed.copy()
             fixed[rows[near]] = True
-        # One statement: an interrupt sees the old layer or the new one.
-        self._position, self._error, self._fixed, self.layer = position, error, fixed, layer
-
-
-def _grouped(
-    points: Index, cloud: Index, query: NDArray[Any], first: Index, count: Index, rows: Index
-) -> _Ties:
-    """The points of some rows by their queries."""
-    order = rows[np.lexsort((*query[rows].T, cloud[rows]))]
-    differs = np.ones(len(order), bool)
-    differs[1:] = (np.diff(cloud[order]) != 0) | (query[order[1:]] != query[order[:-1]]).any(axis=1)
-    group = np.empty(len(cloud), np.int64)
-    group[order] = np.cumsum(differs) - 1
-    lead = order[differs]
-    return _Ties(points, group[rows], cloud[lead], query[lead], first[lead], count[lead])
+        return position, fixed
 
 
 def _compensated_step(
