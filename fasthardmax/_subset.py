@@ -13,7 +13,7 @@ from ._extent import feature_peaks
 from ._problem import Answer, Problem
 from .numerics import canonical_scores
 
-__all__ = ["Search", "TieSets", "pair_scores"]
+__all__ = ["Search", "TieSets", "pair_scores", "same_rows"]
 
 _LISTED = 1 << 22  # winners listed at once
 
@@ -43,10 +43,14 @@ class Search:
         self._threads = threads
         self.look_at(points)
 
-    def look_at(self, points: NDArray[Any]) -> None:
-        """The keys of the next searches: C-contiguous clouds (B, n, d), not copied."""
-        self._points = points
-        self._peak = feature_peaks(points, self._threads)[0]
+    def look_at(self, points: NDArray[Any], kept: Index | None = None) -> None:
+        """The keys of the next searches: C-contiguous clouds (B, n, d), not copied.
+
+        Of a single cloud ``kept`` may name the points that matter, in increasing order.
+        """
+        self._points = points if kept is None else np.ascontiguousarray(points[:, kept])
+        self._kept = kept
+        self._peak = feature_peaks(self._points, self._threads)[0]
 
     def queries(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The queries ``A x`` of rows ``x`` (m, d)."""
@@ -59,12 +63,14 @@ class Search:
             answer = self._engine.run(problem)
             first[rows], count[rows] = answer.first[where], answer.count[where]
         self.n_queries += len(batch)
-        return first, count
+        return (first if self._kept is None else self._kept[first]), count
 
     def tie_sets(
         self, batch: Index, query: NDArray[Any], first: Index, count: Index
     ) -> Iterator[TieSets]:
         """All winners of rows whose first winners and counts are known, in bounded memory."""
+        if self._kept is not None:
+            first = np.searchsorted(self._kept, first)
         ends = np.cumsum(count)
         start = 0
         while start < len(batch):
@@ -94,6 +100,8 @@ class Search:
         wanted = np.zeros(answer.count.size, bool)
         wanted[flat] = True
         indices = indices[np.repeat(wanted, answer.count.reshape(-1))]
+        if self._kept is not None:
+            indices = self._kept[indices]
         return TieSets(rows, np.concatenate([[0], np.cumsum(count[rows])]), indices)
 
     def _problems(
@@ -148,3 +156,11 @@ def pair_scores(query: NDArray[Any], key: NDArray[Any]) -> NDArray[Any]:
         product = query[:, f] * key[:, f]
         scores = product if f == 0 else scores + product
     return scores
+
+
+def same_rows(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows are equal; NumPy is slow at reducing short rows."""
+    same = np.ones(len(a), bool)
+    for f in range(a.shape[1]):
+        same &= a[:, f] == b[:, f]
+    return same

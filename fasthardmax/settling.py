@@ -35,7 +35,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._subset import Search, TieSets, pair_scores
+from ._interior import inner_radius, worthwhile
+from ._subset import Search, TieSets, pair_scores, same_rows
 from ._ties import Ties, grouped
 from .numerics import step_size
 
@@ -80,6 +81,7 @@ class Settling:
         self._fixed = np.zeros(total, bool)  # at its limit, to within rounding
         self._moving = np.arange(total)
         self._placed_all = True
+        self._dropped = np.zeros(total, bool)  # from the keys
         self._error = np.zeros_like(self._position)  # of the rounding so far, where still moving
         self._goal = self._position.copy()  # the mean of the winners, where still moving
         self._goal_error = np.zeros_like(self._position)
@@ -90,6 +92,11 @@ class Settling:
         return len(self._moving)
 
     @property
+    def n_dropped(self) -> int:
+        """How many points are no longer looked at as keys."""
+        return int(np.count_nonzero(self._dropped))
+
+    @property
     def n_queries(self) -> int:
         """How many queries have been searched for so far."""
         return self._search.n_queries
@@ -97,9 +104,8 @@ class Settling:
     @property
     def points(self) -> NDArray[Any]:
         """The clouds at this layer."""
-        if not self._placed_all:  # clouds without moving points were left behind
-            everywhere = np.ones(self._shape[0], bool)
-            self._position, self._fixed = self._placed(self.layer, everywhere)
+        if not self._placed_all:  # those that matter to no search were left behind
+            self._position, self._fixed = self._placed(self.layer, np.array(True))
             self._placed_all = True
         return self._position.reshape(self._shape)
 
@@ -157,8 +163,13 @@ class Settling:
         if len(rows) == 0:
             return
         cloud = self._cloud(rows)
-        self._search.look_at(self._position.reshape(self._shape))
         query = self._search.queries(self._position[rows])
+        if self.n_dropped and not same_rows(query, np.zeros_like(query)).any():
+            self._search.look_at(
+                self._position.reshape(self._shape), np.flatnonzero(~self._dropped)
+            )
+        else:
+            self._search.look_at(self.points)
         first, count = self._search.winners(cloud, query)
         self._first[rows], self._count[rows] = first, count
         winner = cloud * self._shape[1] + first  # of several at one place, who stands for them
@@ -170,7 +181,7 @@ class Settling:
         self._goal[rows] = np.where(together[:, None], self._position[winner], self._goal[rows])
         self._goal_error[rows] = np.where(together[:, None], self._error[winner], 0)
 
-        home = together & (self._goal[rows] == self._position[rows]).all(axis=1)
+        home = together & same_rows(self._goal[rows], self._position[rows])
         self._settle_at_home(rows[home], winner[home])
         follows = together & ~home & self._fixed[winner] & (self._root[winner] >= 0)
         leader = self._root[winner[follows]]
@@ -179,6 +190,21 @@ class Settling:
         if not together.all():
             self._settle_ties(ties)
         self._moving = rows[self._settled_at[rows] < 0]
+        self._drop()
+
+    def _drop(self) -> None:
+        """Leave settled points inside the leaders' polytope out of the keys, for good.
+
+        Their way to their limits stays inside, where no point wins or ties but for a zero query.
+        """
+        n_batch, n, d = self._shape
+        now = self.layer & (self.layer - 1) == 0  # at 0, 1, 2, 4, 8, ...
+        if n_batch != 1 or not (now and len(self._moving) and worthwhile(n, d)):
+            return
+        radius = inner_radius(self._position[np.unique(self._root[self._root >= 0])])
+        if radius:
+            share = sum((feature.astype(np.float64) / radius) ** 2 for feature in self._position.T)
+            self._dropped |= (share < 1) & (self._settled_at >= 0)
 
     def _meet(self, ties: Ties) -> tuple[Index, NDArray[np.bool_]]:
         """The goals of tied points; who stands for the winners, and whether one place holds all."""
@@ -299,7 +325,7 @@ class Settling:
     ) -> None:
         self._limit[rows] = limit
         self._offset[rows] = (self._position[rows] - limit) + self._error[rows]
-        self._offset[rows[(self._position[rows] == limit).all(axis=1)]] = 0
+        self._offset[rows[same_rows(self._position[rows], limit)]] = 0
         self._error[rows] = 0
         self._root[rows] = root
         self._companion[rows] = companion
@@ -322,7 +348,8 @@ class Settling:
         error, rows = self._error, self._moving
         searched = np.zeros(self._shape[0], bool)
         searched[self._cloud(rows)] = True
-        position, fixed = self._placed(layer, searched)
+        matters = np.repeat(searched, self._shape[1]) & ~self._dropped
+        position, fixed = self._placed(layer, matters)
         if len(rows):
             error = error.copy()
             position[rows], error[rows] = _compensated_step(
@@ -330,15 +357,14 @@ class Settling:
             )
         # One statement: an interrupt sees the old layer or the new one.
         self._position, self._error, self._fixed, self.layer = position, error, fixed, layer
-        self._placed_all = bool(searched.all())
+        self._placed_all = bool(matters.all())
 
     def _placed(
-        self, layer: int, clouds: NDArray[np.bool_]
+        self, layer: int, some: NDArray[np.bool_]
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Positions at a layer, of the settled points of some clouds, and who is at its limit."""
+        """Positions with those of some settled points at a layer, and who is at its limit."""
         position, fixed = self._position.copy(), self._fixed.copy()
-        wanted = (self._settled_at >= 0) & (self._settled_at < layer) & ~fixed
-        rows = np.flatnonzero(wanted & np.repeat(clouds, self._shape[1]))
+        rows = np.flatnonzero(some & (self._settled_at >= 0) & (self._settled_at < layer) & ~fixed)
         if len(rows) and self._c:
             age = layer - self._settled_at[rows]
             offset = self._offset[rows] * _remaining(self._alpha, age, position.dtype)[:, None]

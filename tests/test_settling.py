@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fasthardmax import Winners, simulate
+from fasthardmax._interior import inner_radius
 from fasthardmax.engines import ENGINES, SELECTIVE
 from fasthardmax.settling import Settling
 
@@ -257,3 +258,52 @@ def test_a_long_horizon_searches_each_query_about_once() -> None:
     assert layers.n_queries <= 1.5 * len(points)
     layers.go_to(10**6)
     assert_same_bits(layers.points, layers.limit)
+
+
+# --- Keys that no longer matter -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "d"), [(3000, 1), (3000, 2), (6500, 3)])
+@pytest.mark.parametrize("spread", ["gaussian", "cube"])
+def test_keys_inside_the_polytope_of_the_leaders_change_nothing(
+    spread: str, n: int, d: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a point at the origin, whose query needs them all, and duplicates."""
+    points = gaussian(n, d, DTYPES[1])
+    if spread == "cube":
+        points = np.random.default_rng(d).uniform(-1, 1, (n, d))
+    points[:3] = 0
+    points[3:30] = points[30:57]
+    run = _settle(points, 0.5, "compiled", n_layers=100, record=9)
+    layers = Settling(points[None], 0.5, None, ENGINES["compiled"].load(), 2)
+    layers.search()
+    assert layers.n_dropped > n / 10
+    monkeypatch.setattr("fasthardmax.settling.worthwhile", lambda n, d: False)
+    expected = _settle(points, 0.5, "compiled", n_layers=100, record=9)
+    for layer, there in expected.recorded.items():
+        assert_same_bits(run.recorded[layer], there)
+        assert_same_bits(run.winners[layer].first, expected.winners[layer].first)
+        assert_same_bits(run.winners[layer].count, expected.winners[layer].count)
+    assert_same_bits(run.labels, expected.labels)
+
+
+def _corners(d: int) -> NDArray[Any]:
+    return np.stack(np.meshgrid(*[[-1.0, 1.0]] * d), axis=-1).reshape(-1, d)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("scale", [1e-200, 1, 1e100])
+def test_a_ball_in_a_polytope(d: int, scale: float) -> None:
+    cube, cross = _corners(d), np.concatenate([np.eye(d), -np.eye(d)])
+    for vertices, truth in ((cube, 1.0), (cross, d**-0.5), (np.tile(cube, (999, 1)), 1.0)):
+        radius = inner_radius(scale * vertices) / scale
+        assert 0.7 * truth < radius < truth
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_no_ball_where_there_is_none(d: int) -> None:
+    assert inner_radius(np.empty((0, d))) == 0
+    assert inner_radius(np.ones((1, d))) == 0
+    assert inner_radius(_corners(d) + 1) == 0, "the origin is a corner"
+    flat = _corners(d) * [*[1.0] * (d - 1), 1e-3]
+    assert inner_radius(flat) == 0 or d == 1
