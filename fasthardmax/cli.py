@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from . import info
-from .dynamics import simulate
+from .dynamics import METHODS, simulate
 from .engines import engine_names
 from .equilibrium import equilibrium
 from .inputs import BUILT_IN, read_array, read_cloud
@@ -77,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(run)
     run.add_argument(
         "--layers", type=int, default=30, help="number of layers (default %(default)s)"
+    )
+    run.add_argument(
+        "--method",
+        choices=METHODS,
+        default=METHODS[0],
+        help="search at every layer, or only for points that may still change course "
+        "(default %(default)s)",
     )
     run.add_argument(
         "--record",
@@ -164,6 +171,7 @@ def _simulate(args: argparse.Namespace) -> None:
                     alpha=args.alpha,
                     n_layers=args.layers,
                     A=A,
+                    method=args.method,
                     record=args.record,
                     engine=args.engine,
                     num_threads=args.threads,

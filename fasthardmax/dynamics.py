@@ -20,7 +20,7 @@ from .attention import Winners
 from .settling import Settling
 from .stepping import Stepping
 
-__all__ = ["Callback", "Trajectory", "simulate"]
+__all__ = ["METHODS", "Callback", "Trajectory", "simulate"]
 
 Callback = Callable[[int, NDArray[Any], Winners], object]
 
