@@ -368,7 +368,8 @@ class Settling:
         if len(rows) and self._c:
             age = layer - self._settled_at[rows]
             offset = self._offset[rows] * _remaining(self._alpha, age, position.dtype)[:, None]
-            near = (np.abs(offset) <= self._rounding[self._cloud(rows)][:, None]).all(axis=1)
+            bound = self._rounding[self._cloud(rows)]
+            near = np.all([np.abs(column) <= bound for column in offset.T], axis=0)
             position[rows] = np.where(near[:, None], self._limit[rows], self._limit[rows] + offset)
             fixed[rows[near]] = True
         return position, fixed
