@@ -6,18 +6,23 @@ array([[3.]])
 """
 
 from .attention import Winners, hardmax_attention, hardmax_winners
+from .certificate import Certificate
 from .dynamics import Trajectory, simulate
+from .equilibrium import Equilibrium, equilibrium
 from .explanation import Explanation, explain
 from .index import HardmaxIndex
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Certificate",
+    "Equilibrium",
     "Explanation",
     "HardmaxIndex",
     "Trajectory",
     "Winners",
     "__version__",
+    "equilibrium",
     "explain",
     "hardmax_attention",
     "hardmax_winners",

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import __version__
 from .dynamics import Trajectory
+from .equilibrium import Equilibrium
 
 try:
     from rich.console import Console
@@ -18,7 +19,7 @@ except ImportError:
         "command line: the package rich is missing: pip install 'fasthardmax[cli]'"
     ) from None
 
-__all__ = ["print_table", "summarise"]
+__all__ = ["print_equilibrium", "print_table", "summarise", "summarise_equilibrium"]
 
 _ROWS = 12  # leaders in the table; the file has them all
 
@@ -84,4 +85,73 @@ def print_table(summary: dict[str, Any], out: str) -> None:
         if rest:
             size = sum(leader["cluster_size"] for leader in rest)
             table.add_row(f"{len(rest)} more", "", str(size), f"{size / summary['n']:.1%}")
+        console.print(table)
+
+
+def summarise_equilibrium(found: Equilibrium, seconds: float) -> dict[str, Any]:
+    """An equilibrium of one cloud in JSON's types; its clusters by decreasing size."""
+    n, d = found.limit.shape
+    sizes = np.bincount(found.labels[found.labels >= 0])
+    first = [int(np.argmax(found.labels == label)) for label in range(len(sizes))]
+    return {
+        "version": __version__,
+        "n": n,
+        "d": d,
+        "dtype": str(found.limit.dtype),
+        "alpha": found.alpha if math.isfinite(found.alpha) else "inf",
+        "engine": found.engine,
+        "seconds": seconds,
+        "layers": found.n_layers,
+        "passes": found.n_passes,
+        "leaders": len(found.leaders),
+        "not_settled": int(np.count_nonzero(found.labels < 0)),
+        "largest_residual": float(found.residual.max(initial=0)),
+        "clusters": [
+            {
+                "label": int(label),
+                "kind": str(found.kind[first[label]]),
+                "leader": int(found.leader_of[first[label]]),
+                "size": int(sizes[label]),
+            }
+            for label in np.argsort(-sizes, kind="stable")
+        ],
+    }
+
+
+def print_equilibrium(summary: dict[str, Any], out: str) -> None:
+    """Print the summary of an equilibrium with its largest clusters, and where the files are."""
+    console = Console()
+    clusters = summary["clusters"]
+    not_settled = f"{summary['not_settled']} not settled"
+    if summary["not_settled"]:
+        not_settled += f", residual up to {summary['largest_residual']:.3g}"
+    rows = {
+        "input": f"{summary['input']}: {summary['n']} points in {summary['d']} dimensions",
+        "model": f"infinitely many layers, alpha {summary['alpha']}, A {summary['A']}",
+        "engine": f"{summary['engine']}: {summary['seconds']:.3g} s with its start-up, "
+        f"{summary['passes']:.3g} passes over the queries",
+        "limits": f"{len(clusters)} after {summary['layers']} layers; {summary['leaders']} "
+        f"leaders; {not_settled}",
+    }
+    if "not_verified" in summary:
+        failed = summary["not_verified"]
+        rows["certificate"] = f"{failed} limits not verified" if failed else "holds"
+    facts = Table.grid(padding=(0, 2))
+    for name, fact in (rows | {"written": out}).items():
+        facts.add_row(name, fact)
+    console.print(facts)
+    if clusters:
+        table = Table("cluster", "limit", "size", "share of points")
+        for column in table.columns:
+            column.justify = "right"
+        for cluster in clusters[:_ROWS]:
+            place = cluster["kind"]
+            if cluster["leader"] >= 0:
+                place += f" {cluster['leader']}"
+            share = f"{cluster['size'] / summary['n']:.1%}"
+            table.add_row(str(cluster["label"]), place, str(cluster["size"]), share)
+        rest = sum(cluster["size"] for cluster in clusters[_ROWS:])
+        if rest:
+            share = f"{rest / summary['n']:.1%}"
+            table.add_row(f"{len(clusters) - _ROWS} more", "", str(rest), share)
         console.print(table)

@@ -1,4 +1,4 @@
-"""The command line: ``fasthardmax simulate`` and ``fasthardmax info``."""
+"""The command line: ``fasthardmax simulate``, ``equilibrium`` and ``info``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from . import info
-from .dynamics import simulate
+from .dynamics import METHODS, simulate
 from .engines import engine_names
+from .equilibrium import equilibrium
 from .inputs import BUILT_IN, read_array, read_cloud
-from .storage import new_directory, save_trajectory
+from .storage import new_directory, save_equilibrium, save_trajectory
 
 __all__ = ["main"]
 
@@ -23,6 +24,7 @@ _ON_COMMAND_LINE = {
     "A": "--A",
     "alpha": "--alpha",
     "engine": "--engine",
+    "max_layers": "--max-layers",
     "n_layers": "--layers",
     "num_threads": "--threads",
     "out": "--out",
@@ -72,23 +74,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a deep hardmax transformer on points. Writes trajectory.npz, "
         "summary.json and picture.png into a new directory.",
     )
-    run.add_argument(
-        "input",
-        metavar="INPUT",
-        help="points of shape (n, d) in a .npy, .npz or .csv file (an .npz file with one array, "
-        "or one called 'points'; a .csv file with or without a header), or a built-in name: "
-        + ", ".join(BUILT_IN),
-    )
-    run.add_argument("--out", metavar="DIR", required=True, help="the directory to write")
-    run.add_argument("--alpha", type=float, default=0.5, help="step size (default %(default)s)")
+    _add_common(run)
     run.add_argument(
         "--layers", type=int, default=30, help="number of layers (default %(default)s)"
     )
     run.add_argument(
-        "--A",
-        metavar="FILE",
-        help="matrix of shape (d, d) in such a file (default: the identity, or what suits a "
-        "built-in input)",
+        "--method",
+        choices=METHODS,
+        default=METHODS[0],
+        help="search at every layer, or only for points that may still change course "
+        "(default %(default)s)",
     )
     run.add_argument(
         "--record",
@@ -97,15 +92,55 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LAYERS",
         help="which layers to save: last, all, or every so many (default %(default)s)",
     )
-    run.add_argument("--engine", choices=engine_names(), default="auto", help="default %(default)s")
-    run.add_argument("--threads", type=int, metavar="N", help="at most this many (default: all)")
-    run.add_argument(
-        "--force", action="store_true", help="replace DIR, an earlier run's, if it exists"
-    )
     run.set_defaults(run=_simulate)
+    limit = commands.add_parser(
+        "equilibrium",
+        help="find the limit of every point under infinitely many layers",
+        description="Find the limit of every point under infinitely many layers. Writes "
+        "equilibrium.npz and summary.json into a new directory.",
+    )
+    _add_common(limit)
+    limit.add_argument(
+        "--max-layers",
+        type=int,
+        metavar="N",
+        help="give up on points that have not settled by this layer (default: by alpha)",
+    )
+    limit.add_argument(
+        "--certify", action="store_true", help="check the result from scratch, which takes longer"
+    )
+    limit.set_defaults(run=_equilibrium)
     about = commands.add_parser("info", help="print versions, CPU features, threads and engines")
     about.set_defaults(run=_info)
     return parser
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    """What every command on points takes."""
+    command.add_argument(
+        "input",
+        metavar="INPUT",
+        help="points of shape (n, d) in a .npy, .npz or .csv file (an .npz file with one array, "
+        "or one called 'points'; a .csv file with or without a header), or a built-in name: "
+        + ", ".join(BUILT_IN),
+    )
+    command.add_argument("--out", metavar="DIR", required=True, help="the directory to write")
+    command.add_argument("--alpha", type=float, default=0.5, help="step size (default %(default)s)")
+    command.add_argument(
+        "--A",
+        metavar="FILE",
+        help="matrix of shape (d, d) in such a file (default: the identity, or what suits a "
+        "built-in input)",
+    )
+    command.add_argument(
+        "--engine", choices=engine_names(), default="auto", help="default %(default)s"
+    )
+    command.add_argument(
+        "--threads", type=int, metavar="N", help="at most this many (default: all)"
+    )
+    command.add_argument(
+        "--force", action="store_true", help="replace DIR, an earlier run's, if it exists"
+    )
 
 
 def _record(text: str) -> str | int:
@@ -136,6 +171,7 @@ def _simulate(args: argparse.Namespace) -> None:
                     alpha=args.alpha,
                     n_layers=args.layers,
                     A=A,
+                    method=args.method,
                     record=args.record,
                     engine=args.engine,
                     num_threads=args.threads,
@@ -159,12 +195,47 @@ def _simulate(args: argparse.Namespace) -> None:
     _summary.print_table(summary, args.out)
 
 
+def _equilibrium(args: argparse.Namespace) -> None:
+    with _reported(OSError, ValueError, TypeError, ImportError, MemoryError, of="equilibrium"):
+        from . import _summary
+
+        cloud = read_cloud(args.input)
+        A = cloud.A if args.A is None else read_array(args.A, "A")
+    try:
+        with (
+            _reported(OSError, of="equilibrium"),
+            new_directory(args.out, force=args.force) as folder,
+        ):
+            begin = time.perf_counter()
+            kinds = (ValueError, TypeError, ImportError, RuntimeError, MemoryError)
+            with _reported(*kinds, of="equilibrium"):
+                found = equilibrium(
+                    cloud.points,
+                    alpha=args.alpha,
+                    A=A,
+                    max_layers=args.max_layers,
+                    engine=args.engine,
+                    num_threads=args.threads,
+                )
+            seconds = time.perf_counter() - begin
+            summary = _summary.summarise_equilibrium(found, seconds)
+            summary["input"] = args.input
+            summary["A"] = args.A or cloud.A_name
+            if args.certify:
+                summary["not_verified"] = found.certificate().n_not_verified
+            (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+            save_equilibrium(folder / "equilibrium.npz", found, A)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; nothing was written") from None
+    _summary.print_equilibrium(summary, args.out)
+
+
 @contextlib.contextmanager
-def _reported(*kinds: type[Exception]) -> Iterator[None]:
+def _reported(*kinds: type[Exception], of: str = "simulate") -> Iterator[None]:
     """Turn exceptions that are about the user's input or machine into one sentence."""
     try:
         yield
     except kinds as error:
         name, colon, rest = str(error).partition(":")
         sentence = _ON_COMMAND_LINE.get(name, name) + colon + rest
-        raise _UsageError("fasthardmax simulate", sentence or "out of memory") from None
+        raise _UsageError(f"fasthardmax {of}", sentence or "out of memory") from None

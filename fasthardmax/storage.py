@@ -1,4 +1,4 @@
-"""Results on disk: a directory that appears complete or not at all, and trajectories as .npz."""
+"""Results on disk: a directory that appears complete or not at all, and arrays as .npz."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from .attention import Winners
 from .dynamics import Trajectory
+from .equilibrium import Equilibrium
 
-__all__ = ["RUN_FILES", "load_trajectory", "new_directory", "save_trajectory"]
+__all__ = ["RUN_FILES", "load_trajectory", "new_directory", "save_equilibrium", "save_trajectory"]
 
-RUN_FILES = ("picture.png", "summary.json", "trajectory.npz")
+RUN_FILES = ("equilibrium.npz", "picture.png", "summary.json", "trajectory.npz")
 
 
 @contextlib.contextmanager
@@ -127,3 +128,22 @@ def load_trajectory(path: str | os.PathLike[str]) -> Trajectory:
         recorded=dict(zip(layers, data["points"], strict=True)),
         winners=dict(zip(layers, winners, strict=True)),
     )
+
+
+def save_equilibrium(
+    path: str | os.PathLike[str], found: Equilibrium, A: NDArray[Any] | None = None
+) -> None:
+    """Write an equilibrium of one cloud as an .npz file that needs no pickling.
+
+    Its arrays: ``limit`` (n, d); ``kind``, ``labels``, ``settled_at``, ``residual`` and
+    ``leader_of`` (n,); ``leaders`` (m,); ``n_layers``; ``n_passes``; ``alpha``; ``engine``; and
+    ``A`` (d, d) if it is given.
+    """
+    names = (
+        "limit", "kind", "labels", "settled_at", "residual", "leader_of", "leaders", "n_layers",
+        "n_passes", "alpha", "engine",
+    )  # fmt: skip
+    arrays: dict[str, Any] = {name: getattr(found, name) for name in names}
+    if A is not None:
+        arrays["A"] = A
+    np.savez(path, **arrays)

@@ -113,6 +113,19 @@ def test_digits_are_drawn_as_images(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.path.getsize("out/picture.png") < 150_000
 
 
+def test_a_method_reaches_the_simulation() -> None:
+    options = ["--layers", "3", "--alpha", "inf", "--method", "settling"]
+    assert quick("non-leader-clusters", *options, "--out", "out") == 0
+    points = read_cloud("non-leader-clusters").points
+    found = load_trajectory("out/trajectory.npz").winners[3]
+    methods = {
+        name: simulate(points, alpha=np.inf, n_layers=3, method=name, engine="reference").winners[3]
+        for name in ("settling", "stepped")
+    }
+    assert_same_bits(found.count, methods["settling"].count)
+    assert (found.count != methods["stepped"].count).any(), "who landed on a leader ties with it"
+
+
 def test_files_and_options_reach_the_simulation() -> None:
     points = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
     A = np.array([[2, 1, 0], [0, 1, 0], [0, 0, 3]], np.float32)

@@ -10,8 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fasthardmax import simulate
-from fasthardmax.storage import RUN_FILES, load_trajectory, new_directory, save_trajectory
+from fasthardmax import equilibrium, simulate
+from fasthardmax.storage import (
+    RUN_FILES,
+    load_trajectory,
+    new_directory,
+    save_equilibrium,
+    save_trajectory,
+)
 
 from .compare import assert_same_bits
 
@@ -201,3 +207,21 @@ def test_the_file_holds_the_named_arrays(tmp_path: Path) -> None:
     with np.load(tmp_path / "run.npz", allow_pickle=False) as file:
         assert set(file.files) == names | {"A"}
         assert_same_bits(file["A"], A)
+
+
+def test_the_file_of_an_equilibrium_holds_its_arrays(tmp_path: Path) -> None:
+    A = np.array([[2.0, 1.0], [1.0, 2.0]])
+    found = equilibrium(np.random.default_rng(0).normal(size=(12, 2)), alpha=1, A=A)
+    save_equilibrium(tmp_path / "found.npz", found, A)
+    with np.load(tmp_path / "found.npz", allow_pickle=False) as file:
+        for name in ("limit", "labels", "settled_at", "residual", "leader_of", "leaders"):
+            assert_same_bits(file[name], getattr(found, name), name)
+        assert file["kind"].tolist() == found.kind.tolist()
+        assert_same_bits(file["A"], A)
+        assert set(file.files) == {
+            "limit", "kind", "labels", "settled_at", "residual", "leader_of", "leaders",
+            "n_layers", "n_passes", "alpha", "engine", "A",
+        }  # fmt: skip
+    save_equilibrium(tmp_path / "found.npz", found)
+    with np.load(tmp_path / "found.npz", allow_pickle=False) as file:
+        assert "A" not in file.files

@@ -296,6 +296,7 @@ SIMULATE: Table = [
     ({"n_layers": 2.0}, "n_layers: got 2.0, expected an integer of at least 0"),
     ({"n_layers": "2"}, "n_layers: got '2', expected an integer of at least 0"),
     ({"n_layers": True}, "n_layers: got True, expected an integer of at least 0"),
+    ({"method": "exact"}, "method: got 'exact', expected one of 'stepped', 'settling'"),
     ({"record": "some"}, f"record: got 'some', {_RECORD}"),
     ({"record": 0}, f"record: got 0, {_RECORD}"),
     ({"record": -2}, f"record: got -2, {_RECORD}"),
@@ -390,7 +391,7 @@ def _messages() -> Iterator[str]:
 def test_every_message_is_one_line_that_names_an_argument() -> None:
     public = {"query", "key", "value", "query and key", "query, key and value", "attn_mask"}
     public |= {"enable_gqa", "ties", "engine", "num_threads"}
-    public |= {"points", "A", "alpha", "n_layers", "record"}
+    public |= {"points", "A", "alpha", "n_layers", "method", "record"}
     for message in _messages():
         assert "\n" not in message
         assert message.partition(":")[0] in public

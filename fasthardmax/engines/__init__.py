@@ -16,7 +16,16 @@ An engine is a module with two functions over a ``Problem``: ``run`` returns an 
 give the same bits, so the choice changes only the time.
 """
 
-from ._choice import Choice, choose, resolve
+from ._choice import Choice, Runner, choose, resolve
 from ._table import ENGINES, SELECTIVE, Engine, engine_names
 
-__all__ = ["ENGINES", "SELECTIVE", "Choice", "Engine", "choose", "engine_names", "resolve"]
+__all__ = [
+    "ENGINES",
+    "SELECTIVE",
+    "Choice",
+    "Engine",
+    "Runner",
+    "choose",
+    "engine_names",
+    "resolve",
+]

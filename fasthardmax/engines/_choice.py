@@ -6,10 +6,13 @@ import sys
 from dataclasses import dataclass
 from types import ModuleType
 
-from .._problem import Problem
+import numpy as np
+from numpy.typing import NDArray
+
+from .._problem import Answer, Problem
 from ._table import ENGINES, SELECTIVE, Engine, module_name
 
-__all__ = ["Choice", "choose", "resolve"]
+__all__ = ["Choice", "Runner", "choose", "resolve"]
 
 # Below this many multiply-adds (a few milliseconds) the compiled engine is about as fast.
 SMALL_WORK = 1 << 24
@@ -66,6 +69,34 @@ def resolve(name: str, problem: Problem, calls: int = 1) -> ModuleType:
         if not able:
             raise error(f"engine: {engine.name!r} cannot run {what}: {reason}")
     return engine.load()
+
+
+class Runner:
+    """The engine ``name`` for a sequence of problems; for "auto" each gets what suits it."""
+
+    def __init__(self, name: str, first: Problem, calls: int) -> None:
+        """``first`` is of the size of the problems to come, about ``calls`` of them."""
+        self._automatic = name == "auto"
+        self._module = resolve(name, first, calls)
+
+    @property
+    def name(self) -> str:
+        """The engine that ran last."""
+        return self._module.__name__.rpartition(".")[2]
+
+    def run(self, problem: Problem) -> Answer:
+        """Means, first winners and winner counts of every query."""
+        if self._automatic:
+            self._module = resolve("auto", problem)
+        answer: Answer = self._module.run(problem)
+        return answer
+
+    def list_winners(
+        self, problem: Problem, answer: Answer, indptr: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """All winners of a problem like the one that ran last."""
+        indices: NDArray[np.int64] = self._module.list_winners(problem, answer, indptr)
+        return indices
 
 
 def _loaded(name: str) -> bool:
