@@ -198,8 +198,8 @@ class Settling:
         Their way to their limits stays inside, where no point wins or ties but for a zero query.
         """
         n_batch, n, d = self._shape
-        now = self.layer & (self.layer - 1) == 0  # at 0, 1, 2, 4, 8, ...
-        if n_batch != 1 or not (now and len(self._moving) and worthwhile(n, d)):
+        due = len(self._moving) and self.layer & (self.layer - 1) == 0  # at 0, 1, 2, 4, 8, ...
+        if n_batch != 1 or not due or not worthwhile(n, d):
             return
         radius = inner_radius(self._position[np.unique(self._root[self._root >= 0])])
         if radius:
@@ -260,8 +260,6 @@ class Settling:
         members = np.where(arrived, self._root[members], members)
         codes = np.unique((entry * total + members)[keep])
         return codes // total, codes % total
-
-    # --- Settling -------------------------------------------------------------------------------
 
     def _settle_at_home(self, rows: Index, winner: Index) -> None:
         """Points that win at their own place, alone or with others that are there as well."""

@@ -316,3 +316,27 @@ def test_no_ball_where_there_is_none(d: int) -> None:
     assert inner_radius(_corners(d) + 1) == 0, "the origin is a corner"
     flat = _corners(d) * [*[1.0] * (d - 1), 1e-3]
     assert inner_radius(flat) == 0 or d == 1
+
+
+# --- Interruptions ------------------------------------------------------------------------------
+
+
+class Refusal(Exception):
+    """What the callback of this test raises."""
+
+
+@pytest.mark.parametrize("stop", [0, 1, 5, 12])
+def test_an_interruption_leaves_the_complete_layers(stop: int) -> None:
+    def callback(layer: int, points: NDArray[Any], winners: Winners) -> None:
+        if layer == stop:
+            raise Refusal
+
+    points = ball(40, 2, DTYPES[1])
+    with pytest.raises(Refusal) as interruption:
+        _settle(points, 0.5, n_layers=12, record=callback)
+    expected = _settle(points, 0.5, n_layers=stop)
+    partial = interruption.value.trajectory
+    assert partial.n_layers == stop
+    assert_same_bits(partial.points, expected.points)
+    assert_same_bits(partial.leader_layer, expected.leader_layer)
+    assert_same_bits(partial.labels, expected.labels)
