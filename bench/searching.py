@@ -27,7 +27,7 @@ _LARGE = 1_000_000  # beyond it only the package's own engines run
 # Calls of seconds get two rounds or three.
 _FULL = replace(FULL, rounds=3, patience=0.5, whole_seconds=20.0)
 _HARD = replace(_FULL, rounds=2, call_seconds=0.15, whole_seconds=5.0, oracle=1e8)
-_QUICK = replace(QUICK, rounds=2, patience=0.3, whole_seconds=2.0)
+_QUICK = replace(QUICK, rounds=2, patience=0.3, whole_seconds=8.0)
 
 
 def near_linear(field: Field) -> Iterator[Record]:

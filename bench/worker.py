@@ -25,7 +25,6 @@ _PROBE = 0.02  # seconds that a setting is tried for, before the best one is cho
 _FEWEST_ROWS = 16
 _KEPT_ROWS = 10_000
 _FIRST_PART = 1024  # points of the first trial of what is not proportional to the queries
-_TOO_SHORT = 0.02  # seconds from which nothing is foretold
 _TRIAL_POINTS = 10_000
 _LONG = 2.0  # seconds of a call beside which compilation is short
 
@@ -202,17 +201,18 @@ class _Server:
         return Prepared(setting, rows, seconds, np.array(kept))
 
     def _foretell(self, query: Array, key: Array, limit: float) -> bool:
-        """Whether a call will take at most ``limit``, judged by ever larger parts of the cloud."""
+        """Whether a call will take about ``limit`` or less, by ever larger parts of the cloud.
+
+        How the time grows from part to part says little: an engine may be chosen by size.
+        """
         function = next(iter(self._contestant.winners.values()))
-        part, before = _FIRST_PART, 0.0
+        part = _FIRST_PART
         while 4 * part <= len(key):
             rows = max(1, part * len(query) // len(key))
             seconds = min(_seconds(function, query[:rows], key[:part]) for _ in range(2))
-            if before and seconds > _TOO_SHORT:
-                power = np.clip(np.log(seconds / before) / np.log(4), 1, 2)
-                if seconds * (len(key) / part) ** power > limit:
-                    return False
-            part, before = 4 * part, seconds
+            if seconds > limit / 16:  # were it quadratic, a part four times as large would take it
+                return False
+            part *= 4
         return True
 
     def _take_index(self, query: Array, key: Array, call_seconds: float) -> tuple[str, int, float]:

@@ -47,7 +47,7 @@ _USELESS = 0.75
 # kinds of points at d = 2..64, n = 2e4..1e5; and from how many multiply-adds on an estimate takes
 # less than some 3 % of them.
 _COSTS = {8: (1.0, 0.35), 4: (1.75, 0.45)}
-_WORTH_A_LOOK = {8: 3e9, 4: 4e9}
+_WORTH_A_LOOK = {8: 1.5e9, 4: 3e9}
 
 _NO_LIST = np.empty(0, np.int64)
 
