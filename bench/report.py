@@ -62,7 +62,11 @@ def short(directory: Path) -> str:
     """The tables for a README, from whatever results are in ``directory``."""
     parts = []
     if (results := _read(directory / RESULTS)) is not None:
-        parts += [tables.speed_by_d(results), tables.agreement(results)]
+        parts += [
+            tables.speed_by_d(results),
+            search_tables.summary(results),
+            tables.agreement(results),
+        ]
     if (measured := _read(directory / OPERATOR)) is not None:
         parts.append(operator_table.markdown_table(measured))
     return "\n".join(part for part in parts if part)

@@ -11,7 +11,15 @@ from .searching import OWN, UPDATE
 from .tables import cells, markdown, met, percent, timed
 from .timing import growth_exponent, spread
 
-__all__ = ["EXPONENT_TARGET", "growth", "growth_series", "hard", "near_linear", "peers"]
+__all__ = [
+    "EXPONENT_TARGET",
+    "growth",
+    "growth_series",
+    "hard",
+    "near_linear",
+    "peers",
+    "summary",
+]
 
 Record = dict[str, Any]
 Results = dict[str, Any]
@@ -63,6 +71,26 @@ def near_linear(results: Results) -> str:
         "ms for all n queries, float64", "direct", "cones", "pruned", "auto",
         "auto faster than direct by", "auto in bare update passes", "with the means", "auto ran",
         "keys scored per query", "timed on a sample and scaled",
+    ]  # fmt: skip
+    return markdown(header, rows)
+
+
+def summary(results: Results) -> str:
+    """The short form: one line for each kind of points, ``auto`` beside all pairs and the rest."""
+    rows = []
+    for cell in _by_cloud(timed(results, "near-linear")):
+        times = _times(cell)
+        auto, update = times.get("auto"), times.get(UPDATE)
+        rivals = {name: seconds for name, seconds in times.items() if name not in (*OWN, UPDATE)}
+        best = min(rivals, key=lambda name: rivals[name]) if rivals else ""
+        rows.append([
+            _cloud(cell[0]["case"]), _text(auto, 1e3), _choice(cell)["engine"],
+            _against(auto, update, None), _against(times.get("direct"), auto, None),
+            _against(rivals.get(best), auto, None), best,
+        ])  # fmt: skip
+    header = [
+        "float64, all n queries", "auto, ms", "ran", "in bare update passes",
+        "times direct", "times the fastest other tool", "which is",
     ]  # fmt: skip
     return markdown(header, rows)
 

@@ -243,6 +243,11 @@ def test_own_engines_against_targets(results):
     assert "direct 10,000 |" in table
 
 
+def test_summary_names_the_fastest_other_tool(results):
+    row = "| gaussian, n = 1,000,000, d = 2 | 10 | cones | 5 | 5e+03 | 50 | hull-angles |"
+    assert row in search_tables.summary(results)
+
+
 def test_peers_with_their_mistakes(results):
     table = search_tables.peers(results)
     assert (

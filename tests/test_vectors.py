@@ -136,3 +136,20 @@ def test_scores_in_vectors_are_canonical(dtype, d):
             if int(word) >> lane & 1
         ]
         assert found == np.flatnonzero(expected == top).tolist()
+
+
+@pytest.mark.parametrize("d", [255, 1024, 4096])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_many_features(dtype, d):
+    """Equal keys, keys an ulp apart, and others; more features than a table of blocks has keys."""
+    rng = np.random.default_rng(d)
+    query, key = (rng.standard_normal((n, d)).astype(dtype) for n in (30, 90))
+    key[30:60] = key[:30]
+    key[60:] = np.nextafter(key[:30], dtype(np.inf))
+    for causal in (False, True):
+        expected, found = (
+            fh.hardmax_winners(query, key, is_causal=causal, return_all=True, engine=engine)
+            for engine in ("reference", "direct")
+        )
+        assert_same_bits(found.indptr, expected.indptr)
+        assert_same_bits(found.indices, expected.indices)
