@@ -9,7 +9,9 @@ import numpy as np
 
 __all__ = ["Spread", "calls_per_timing", "geometric_mean", "growth_exponent", "ratio", "spread"]
 
-_SHORTEST = 0.005  # seconds; shorter timings would measure the clock and the scheduler
+# Seconds. Processors that were idle take tens of milliseconds to reach their pace and to spread
+# threads: shorter timings would measure that.
+_SHORTEST = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +46,5 @@ def growth_exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 
 def calls_per_timing(seconds: float) -> int:
-    """How many calls of so many seconds make one timing that the clock resolves."""
+    """How many calls of so many seconds make one timing in the steady state."""
     return max(1, int(np.ceil(_SHORTEST / max(seconds, 1e-9))))

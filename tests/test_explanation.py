@@ -29,7 +29,8 @@ def test_all_pairs_score_every_key(engine: str, points: np.ndarray[Any, Any]) ->
 def test_selective_engines_score_few_keys(engine: str, points: np.ndarray[Any, Any]) -> None:
     told = explain(points, points, engine=engine)
     assert told.engine == engine
-    assert 0 < told.scored_per_query < 0.5 * told.n_keys
+    # A query whose cell has one candidate scores none; a group screens one key for each at least.
+    assert {"cones": 0, "pruned": 1}[engine] <= told.scored_per_query < 0.5 * told.n_keys
     assert told.n_keys == 3000
 
 

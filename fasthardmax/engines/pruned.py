@@ -67,13 +67,13 @@ def run(problem: Problem) -> Answer:
 
 
 def run_counting(problem: Problem) -> tuple[Answer, float]:
-    """The answer, and the share of query-key pairs that were screened."""
+    """The answer, and how many keys were screened per query."""
     answer = problem.empty_answer()
     if problem.n_keys == 0:
         answer.first[...] = -1
         answer.count[...] = 0
         answer.mean[...] = 0
-    return answer, _search(problem, answer, _NO_LIST, _NO_LIST)
+    return answer, problem.n_keys * _search(problem, answer, _NO_LIST, _NO_LIST)
 
 
 def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) -> NDArray[np.int64]:
