@@ -13,7 +13,7 @@ import pytest
 
 from fasthardmax import _validate, engines, hardmax_attention, hardmax_winners, simulate
 from fasthardmax._problem import Problem
-from fasthardmax.engines import ENGINES, SELECTIVE, reference
+from fasthardmax.engines import ENGINES, SELECTIVE, _choice, reference
 
 from .cases import CASES, LAYOUTS
 from .clouds import DTYPES
@@ -34,7 +34,8 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str, *_: object) -> ModuleType:
         raise AssertionError(f"engine {name!r} was about to run")
 
-    monkeypatch.setattr(engines, "resolve", refuse)
+    for module in (engines, _choice):
+        monkeypatch.setattr(module, "resolve", refuse)
 
 
 def test_the_fixture_notices_an_engine(no_engine: None) -> None:
