@@ -91,3 +91,18 @@ def test_the_data_decide(load):
     assert "cones" in choice.others  # every key wins somewhere
     assert chosen(problem_of(wide, is_causal=True)) == "direct"
     assert chosen(problem_of(rng.standard_normal((10_000, 64)))) == "direct"
+
+
+def test_a_sequence_of_problems_is_looked_at_once_each(load, monkeypatch):
+    load()
+    asked = []
+    choose = _choice.choose
+    monkeypatch.setattr(
+        _choice, "choose", lambda problem, calls=1: asked.append(calls) or choose(problem, calls)
+    )
+    points = problem(20, 2)
+    runner = _choice.Runner("auto", points, calls=7)
+    for _ in range(3):
+        runner.run(points)
+    assert asked == [7, 1, 1]
+    assert runner.name == "compiled"

@@ -56,7 +56,7 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
             continue
         share = engine.load().forecast(problem, all_pairs) / all_pairs
         if share < 1:
-            return Choice(engine, f"at most some {share:.2g} of the time of all pairs", others)
+            return Choice(engine, f"about {share:.2g} of the time of all pairs, by forecast", others)
         others[name] = "may take longer than all pairs"
     return Choice(ENGINES["direct"], "no other promises to be faster", others)
 
@@ -78,6 +78,7 @@ class Runner:
         """``first`` is of the size of the problems to come, about ``calls`` of them."""
         self._automatic = name == "auto"
         self._module = resolve(name, first, calls)
+        self._fresh = True  # the choice for the first problem is made
 
     @property
     def name(self) -> str:
@@ -86,8 +87,9 @@ class Runner:
 
     def run(self, problem: Problem) -> Answer:
         """Means, first winners and winner counts of every query."""
-        if self._automatic:
+        if self._automatic and not self._fresh:
             self._module = resolve("auto", problem)
+        self._fresh = False
         answer: Answer = self._module.run(problem)
         return answer
 

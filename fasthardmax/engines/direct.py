@@ -29,9 +29,9 @@ _THREAD_WORK = 1 << 22
 # Packed panels that share each run of keys, and the bytes of that run: best for every d measured.
 _TOGETHER = 8
 _KEY_BYTES = 1 << 16
+_TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
 # Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured).
 _PAIR, _PAIR_FEATURE = 0.01, 0.045
-_TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
 # Masks that are absent: never read, of the type of those that are present.
 _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
 _NONE_ADDED = {
