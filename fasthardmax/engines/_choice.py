@@ -56,7 +56,7 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
             continue
         share = engine.load().forecast(problem, all_pairs) / all_pairs
         if share < 1:
-            return Choice(engine, f"about {share:.2g} of the time of all pairs, by forecast", others)
+            return Choice(engine, f"forecast: {share:.2g} of the time of all pairs", others)
         others[name] = "may take longer than all pairs"
     return Choice(ENGINES["direct"], "no other promises to be faster", others)
 
