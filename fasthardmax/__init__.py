@@ -11,6 +11,8 @@ from .dynamics import Trajectory, simulate
 from .equilibrium import Equilibrium, equilibrium
 from .explanation import Explanation, explain
 from .index import HardmaxIndex
+from .resume import resume
+from .trajectory_store import TrajectoryStore
 
 __version__ = "0.1.0"
 
@@ -20,11 +22,13 @@ __all__ = [
     "Explanation",
     "HardmaxIndex",
     "Trajectory",
+    "TrajectoryStore",
     "Winners",
     "__version__",
     "equilibrium",
     "explain",
     "hardmax_attention",
     "hardmax_winners",
+    "resume",
     "simulate",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import numbers
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from ._validate import check_alpha, check_choice, check_count, check_threads
 from .attention import Winners
 from .settling import Settling
 from .stepping import Stepping
+from .trajectory_store import TrajectoryStore
 
 __all__ = ["METHODS", "Callback", "Trajectory", "simulate"]
 
@@ -37,10 +38,11 @@ class Trajectory:
     n_layers : int
         How many layers that is: fewer than asked for only after an interruption.
     alpha : float
-    recorded : dict of int to ndarray of shape (n, d)
+    recorded : mapping of int to ndarray of shape (n, d)
         Layer number to points; layer 0 is the start.
-    winners : dict of int to Winners
-        Layer number to the tie sets of the points of that layer, for the recorded layers.
+    winners : mapping of int to Winners
+        Layer number to the tie sets of the points of that layer, for the recorded layers. These two
+        are dictionaries, or read from the disk at each look where a store recorded.
     leader_layer : ndarray of int64, shape (n,)
         The layer at which each point emerged as a leader, the first with ``C_i = {i}``; -1 if it
         did not. Coincident points tie with each other and so are never leaders.
@@ -57,8 +59,8 @@ class Trajectory:
     leader_layer: NDArray[np.int64]
     labels: NDArray[np.int64]
     n_layers: int = 0
-    recorded: dict[int, NDArray[Any]] = field(default_factory=dict)
-    winners: dict[int, Winners] = field(default_factory=dict)
+    recorded: Mapping[int, NDArray[Any]] = field(default_factory=dict)
+    winners: Mapping[int, Winners] = field(default_factory=dict)
 
     @property
     def leaders(self) -> NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -74,7 +76,7 @@ def simulate(
     n_layers: int,
     A: ArrayLike | None = None,
     method: str = "stepped",
-    record: str | int | Callback = "last",
+    record: str | int | Callback | TrajectoryStore = "last",
     engine: str = "auto",
     num_threads: int | None = None,
     progress: bool = False,
@@ -97,11 +99,12 @@ def simulate(
         "stepped" finds every point's winners at every layer, in the canonical arithmetic.
         "settling" does not search for the winners of points whose future is known: it is closer to
         exact dynamics, and a thousand layers take it about as long as a few.
-    record : {"last", "all"} or int or callable, default "last"
+    record : {"last", "all"} or int or callable or TrajectoryStore, default "last"
         Which layers to keep: the last, all, or every so many (the start and the last included).
         A callable is given ``(layer, points, winners)`` at every layer, 0 and the last included;
         its points are read-only and not reused, so it may keep them. The last layer is kept as
-        well.
+        well. A :class:`~fasthardmax.TrajectoryStore` streams them to a directory, from which an
+        interrupted run can be resumed.
     engine, num_threads
         As for :func:`fasthardmax.hardmax_attention`.
     progress : bool, default False
@@ -172,9 +175,12 @@ def simulate(
     searches = layers + 1 if method == "stepped" else min(layers + 1, 2)  # about
     runner = engines.Runner(engine, self_attention(clouds, clouds, threads), searches)
     kind = Settling if method == "settling" else Stepping
-    run = _Run(kind(clouds, alpha, matrix, runner, threads), alpha, runner, single=single)
+    state = kind(clouds, alpha, matrix, runner, threads)
+    store = record if isinstance(record, TrajectoryStore) else None
+    run = _Run(state, alpha, runner, single=single, store=store)
+    options = {"alpha": alpha, "n_layers": layers, "method": method, "engine": engine}
     try:
-        with _progress_bar(layers, progress) as advance:
+        with run.kept(clouds, matrix, options), _progress_bar(layers, progress) as advance:
             run.advance(layers, keep, callback, advance)
     except BaseException as error:
         error.trajectory = run.trajectory()  # type: ignore[attr-defined]  # documented in Notes
@@ -186,14 +192,30 @@ class _Run:
     """What is kept of the layers: consistent whenever an exception can arrive."""
 
     def __init__(
-        self, layers: Settling | Stepping, alpha: float, engine: engines.Runner, *, single: bool
+        self,
+        layers: Settling | Stepping,
+        alpha: float,
+        engine: engines.Runner,
+        *,
+        single: bool,
+        store: TrajectoryStore | None,
     ) -> None:
         self._layers = layers
         self._alpha = alpha
         self._engine = engine
         self._single = single
+        self._store = store
         self._recorded: dict[int, NDArray[Any]] = {}
         self._winners: dict[int, Winners] = {}
+
+    def kept(
+        self, start: NDArray[Any], matrix: NDArray[Any] | None, options: dict[str, Any]
+    ) -> contextlib.AbstractContextManager[None]:
+        """Where a store records: from layer 0 or from where a run was interrupted."""
+        if self._store is None:
+            return contextlib.nullcontext()
+        start = self._shaped(start)
+        return self._store.running(self._layers, start, matrix, options, self._result())
 
     def advance(
         self,
@@ -203,18 +225,27 @@ class _Run:
         report: Callable[[], None],
     ) -> None:
         """Go through ``n_layers`` layers, recording and reporting on the way."""
-        layers = self._layers
+        layers, store = self._layers, self._store
+        for _ in range(layers.layer):  # done before an interruption
+            report()
         while True:
+            if store is not None and store.is_due(layers.layer) and layers.layer < n_layers:
+                store.save(layers.layer, self._result(), layers.state())
             layers.search()
             winners = Winners(self._shaped(layers.first), self._shaped(layers.count))
             if layers.layer == n_layers or keep(layers.layer):
-                self._recorded[layers.layer] = self._shaped(layers.points)
-                self._winners[layers.layer] = winners
+                if store is not None:
+                    store.add(layers.layer, self._shaped(layers.points), winners)
+                else:
+                    self._recorded[layers.layer] = self._shaped(layers.points)
+                    self._winners[layers.layer] = winners
             if callback is not None:
                 points = self._shaped(layers.points).view()
                 points.setflags(write=False)
                 callback(layers.layer, points, winners)
             if layers.layer == n_layers:
+                if store is not None:
+                    store.save(n_layers, self._result(), None)
                 return
             begin, end = layers.layer, layers.layer + 1
             if callback is None and layers.n_moving == 0:
@@ -225,6 +256,7 @@ class _Run:
                 report()
 
     def trajectory(self) -> Trajectory:
+        stored = self._store.stored() if self._store else None
         return Trajectory(
             points=self._shaped(self._layers.points),
             alpha=self._alpha,
@@ -232,16 +264,29 @@ class _Run:
             leader_layer=self._shaped(self._layers.leader_layer),
             labels=self._shaped(self._layers.labels),
             n_layers=self._layers.layer,
-            recorded=dict(self._recorded),
-            winners=dict(self._winners),
+            recorded=stored.recorded if stored else dict(self._recorded),
+            winners=stored.winners if stored else dict(self._winners),
         )
+
+    def _result(self) -> dict[str, NDArray[Any]]:
+        """What a trajectory tells of the points at this layer."""
+        return {
+            "points": self._shaped(self._layers.points),
+            "leader_layer": self._shaped(self._layers.leader_layer),
+            "labels": self._shaped(self._layers.labels),
+            "engine": np.array(self._engine.name),
+        }
 
     def _shaped(self, array: NDArray[Any]) -> NDArray[Any]:
         return array[0] if self._single else array
 
 
-def _recording(record: str | int | Callback) -> tuple[Callable[[int], bool], Callback | None]:
+def _recording(
+    record: str | int | Callback | TrajectoryStore,
+) -> tuple[Callable[[int], bool], Callback | None]:
     """Which layers before the last to keep, and the callback if there is one."""
+    if isinstance(record, TrajectoryStore):
+        return record.keeps, None
     if callable(record):
         return (lambda _: False), record
     if isinstance(record, str) and record in ("last", "all"):
@@ -250,7 +295,8 @@ def _recording(record: str | int | Callback) -> tuple[Callable[[int], bool], Cal
         every = int(record)
         return (lambda layer: layer % every == 0), None
     raise ValueError(
-        f"record: got {record!r}, expected 'last', 'all', a positive integer or a callable"
+        f"record: got {record!r}, expected 'last', 'all', a positive integer, a callable or a "
+        "TrajectoryStore"
     )
 
 

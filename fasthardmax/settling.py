@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._interior import inner_radius, worthwhile
+from ._state import Resumable
 from ._subset import Search, TieSets, pair_scores, same_rows
 from ._ties import Ties, grouped
 from .engines import Runner
@@ -45,13 +46,15 @@ __all__ = ["Settling"]
 Index = NDArray[np.int64]
 
 
-class Settling:
+class Settling(Resumable):
     """Clouds (B, n, d) at one layer, with all that is known of their points' future.
 
     Call :meth:`search` once at each layer, then :meth:`go_to` the next, or any later one once no
     point is left to search for. What is asked of it in between has shape (B, n) or (B, n, d), and
     is not changed later.
     """
+
+    NOT_SAVED = ("_shape", "_search")
 
     def __init__(
         self,
