@@ -69,7 +69,9 @@ def _check_target(target: Path, force: bool, names: tuple[str, str]) -> None:
         raise FileExistsError(
             f"{out}: got '{target}', which exists already, expected a new directory or {replace}"
         )
-    foreign = sorted({entry.name for entry in target.iterdir()} - set(RUN_FILES))
+    # A run that was killed may leave a file half-written under such a name.
+    names_there = {entry.name.removesuffix(".partial") for entry in target.iterdir()}
+    foreign = sorted(names_there - set(RUN_FILES))
     if foreign:
         raise FileExistsError(
             f"{out}: got '{target}', which holds '{foreign[0]}', expected a directory with nothing "

@@ -111,7 +111,7 @@ class StoredRun:
     def _saved(self) -> Iterator[Any]:
         path = self.path / state_file(self.attrs["turn"])
         try:
-            with np.load(path, allow_pickle=False) as file:
-                yield file
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                yield arrays
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"path: '{path}' is damaged: {error}") from None

@@ -144,7 +144,7 @@ class LayerWriter:
 
     def _go_on_after(self, written: Any) -> None:
         """Take up the layers that are there; an incomplete chunk will be written again."""
-        self._n_rows = len(written["layer"])
+        self._n_rows = written["layer"].shape[0]
         for array in self._grown:
             name = array.basename
             begin = self._n_rows - self._n_rows % self._per_chunk[name]

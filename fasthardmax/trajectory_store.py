@@ -59,8 +59,8 @@ class TrajectoryStore:
     take turns, ``state-0.npz`` and ``state-1.npz``. The group has the arrays ``layer`` (K,),
     ``points`` (K, n, d), ``first`` and ``count`` (K, n), ``start`` (n, d) and, if given, ``A``
     (d, d), with named dimensions (for batches K, B, n, d), chunked by layer and compressed without
-    loss; its attributes tell ``alpha``, ``n_layers``, ``method``, the package's ``version`` and
-    more.
+    loss; its attributes tell the ``options`` of the run (alpha and more), the ``layer`` of the last
+    checkpoint, whether it is ``finished``, and the package's ``version``.
 
     A checkpoint makes the layers before it visible and replaces the state it goes on from, both in
     one step: a file is written aside, flushed, and renamed. So whenever the run is killed, what is
@@ -125,11 +125,6 @@ class TrajectoryStore:
         """The layer of the last checkpoint."""
         return int(self._own["layer"])
 
-    @property
-    def seconds(self) -> float:
-        """How long the run has taken up to the last checkpoint, over all its processes."""
-        return float(self._own["seconds"])
-
     def stored(self) -> StoredRun | None:
         """What is on the disk; None before the run has begun."""
         return StoredRun(self.path) if self._running else None
@@ -164,7 +159,7 @@ class TrajectoryStore:
         self._begun = time.perf_counter()
         if self._written is not None:
             layers.restore(self._written.state())
-            self._begun -= self.seconds
+            self._begun -= self._own["seconds"]
             self._writer = LayerWriter(self.path / LAYERS, start, matrix, self._written.group)
             self._running = True
             yield  # its opener keeps others out
@@ -178,7 +173,10 @@ class TrajectoryStore:
             "turn": 0,
         }
         names = ("path", "overwrite=True")
-        with new_directory(self.path, force=self._overwrite, names=names) as folder:
+        with (
+            only_writer(self.path) if self.path.is_dir() else contextlib.nullcontext(),
+            new_directory(self.path, force=self._overwrite, names=names) as folder,
+        ):
             self._writer = LayerWriter(folder / LAYERS, start, matrix)
             self._write(folder, 0, result, layers.state(), finished=False)
         self._writer.folder = self.path / LAYERS
@@ -233,8 +231,8 @@ class TrajectoryStore:
             yield
         except OSError as error:
             raise type(error)(
-                f"path: cannot write '{self.path}': {error.strerror}; it can be resumed from layer "
-                f"{self.layer}"
+                f"path: cannot write '{self.path}': {error.strerror or error}; it can be resumed "
+                f"from layer {self.layer}"
             ) from error
 
 
