@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -20,7 +21,7 @@ import zarr
 from numpy.typing import NDArray
 
 import fasthardmax
-from fasthardmax import Trajectory, TrajectoryStore, resume, simulate
+from fasthardmax import Trajectory, TrajectoryStore, dynamics, resume, simulate
 from fasthardmax._durable import only_writer
 from fasthardmax._state import Resumable
 from fasthardmax.dynamics import METHODS
@@ -75,18 +76,23 @@ def assert_same_run(found: Trajectory, expected: Trajectory, path: Path) -> None
 
 
 def assert_prefix(path: Path, expected: Trajectory) -> None:
-    """What is visible on the disk are the first of the recorded layers."""
-    group = zarr.open_group(str(path / "trajectory.zarr"), mode="r")
-    layers = sorted(expected.recorded)[: group["layer"].shape[0]]
-    assert group["layer"][...].tolist() == layers
-    if layers:
-        winners = [expected.winners[layer] for layer in layers]
-        for name, rows in {
-            "points": [expected.recorded[layer] for layer in layers],
-            "first": [w.first for w in winners],
-            "count": [w.count for w in winners],
-        }.items():
-            assert_same_bits(group[name][...], np.stack(rows), name)
+    """What is visible on the disk are the first of the recorded layers, also of an array alone."""
+    folder = path / "trajectory.zarr"
+    group = zarr.open_group(str(folder), mode="r")
+    layers = sorted(expected.recorded)
+    winners = [expected.winners[layer] for layer in layers]
+    n_rows = group["layer"].shape[0]
+    for name, rows in {
+        "layer": layers,
+        "points": [expected.recorded[layer] for layer in layers],
+        "first": [w.first for w in winners],
+        "count": [w.count for w in winners],
+    }.items():
+        everything = np.stack(rows)
+        assert_same_bits(group[name][...], everything[:n_rows], name)
+        alone = zarr.open_array(str(folder / name), mode="r")[...]
+        assert len(alone) >= n_rows
+        assert_same_bits(alone, everything[: len(alone)], name)
 
 
 # --- What is recorded ---------------------------------------------------------------------------
@@ -169,6 +175,28 @@ def test_chunks_hold_whole_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         stored("settling", run, 1, points=cloud(n, 2))
         points = zarr.open_array(str(run / "trajectory.zarr" / "points"), mode="r")
         assert points.chunks == (layers, n, 2)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("checkpoint", [1, 2, 3, 5])
+def test_chunks_fill_up_between_checkpoints(
+    layers: int, checkpoint: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fasthardmax._zarr_layers._CHUNK_LAYERS", layers)
+    points, run = cloud(4, 2), tmp_path / "run"
+    expected = plain("stepped", 10, points=points)
+    found = stored("stepped", run, 10, points=points, checkpoint=checkpoint)
+    assert_same_run(found, expected, run)
+
+
+def test_negative_zeros_keep_their_sign(tmp_path: Path) -> None:
+    from fasthardmax._zarr_layers import LayerWriter
+
+    points, index = np.full((3, 2), -0.0), np.zeros(3, int)
+    writer = LayerWriter(tmp_path / "group", points, None)
+    writer.append(0, points, index, index)
+    writer.commit({})
+    assert_same_bits(zarr.open_group(str(tmp_path / "group"), mode="r")["points"][0], points)
 
 
 def test_a_huge_layer_is_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +317,7 @@ def test_what_becomes_visible_is_on_the_disk(
         {"points": read_cloud("square").points, "A": -np.eye(2), "alpha": 0.5},
         {"points": np.random.default_rng(2).integers(-2, 3, (30, 2))},
         {"points": np.random.default_rng(3).normal(size=(3, 15, 3)), "A": np.diag([1, -1, 2])},
-        {"points": np.random.default_rng(4).normal(size=(400, 2)), "A": [[2, 0.5], [0, 1]]},
+        {"points": np.random.default_rng(4).normal(size=(1100, 2)), "A": [[2, 0.5], [0, 1]]},
     ],
     ids=["ties", "contracting", "grid", "batch", "dropped keys"],
 )
@@ -325,6 +353,21 @@ def test_an_interrupt_keeps_the_layers_before_the_checkpoint(
     assert list(kept.recorded) == list(partial.recorded) == list(range(kept.n_layers))
     assert_prefix(tmp_path / "run", expected)
     assert_same_run(resume(tmp_path / "run", num_threads=1), expected, tmp_path / "run")
+
+
+def test_progress_counts_what_was_done_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def count(n_layers: int, wanted: bool) -> Iterator[Callable[[], None]]:
+        yield lambda: reports.append(wanted)
+        assert reports == [True] * n_layers
+
+    interrupted(monkeypatch, 12, "stepped", tmp_path / "run")
+    reports: list[bool] = []
+    monkeypatch.setattr(dynamics, "_progress_bar", count)
+    resume(tmp_path / "run", progress=True)
+    assert len(reports) == 30
 
 
 def interrupted(
@@ -420,10 +463,21 @@ def test_a_killed_run_can_be_replaced(tmp_path: Path) -> None:
 # --- What is refused ----------------------------------------------------------------------------
 
 
-def test_one_writer_at_a_time(tmp_path: Path) -> None:
+def test_one_writer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
-    stored("stepped", run)
     sentence = f"^path: got '{run}', to which a run is writing, expected one that has stopped$"
+
+    def add_beside_another(self: TrajectoryStore, *args: Any) -> None:
+        with pytest.raises(BlockingIOError, match=sentence):
+            resume(self.path)
+        assert load_trajectory(self.path).n_layers == 0
+        refused.append(self.path)
+
+    refused: list[Path] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(TrajectoryStore, "add", add_beside_another)
+        stored("stepped", run, 0)
+    assert refused == [run]
     with only_writer(run):
         with pytest.raises(BlockingIOError, match=sentence):
             resume(run)
