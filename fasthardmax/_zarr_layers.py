@@ -139,7 +139,7 @@ class LayerWriter:
             dimension_names=dims,
             chunk_key_encoding={"name": "default", "separator": "."},  # one folder an array
             compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
-            config={"write_empty_chunks": True},
+            config={"write_empty_chunks": True},  # some versions take -0.0 for empty
         )
 
     def _go_on_after(self, written: Any) -> None:
