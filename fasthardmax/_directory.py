@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 __all__ = ["RUN_FILES", "new_directory"]
 
@@ -42,6 +41,8 @@ def new_directory(
     OSError
         With one sentence, if ``out`` may not be replaced or cannot be written.
     """
+    from tempfile import TemporaryDirectory  # slow to import
+
     target = Path(out).resolve()
     _check_target(target, force, names)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zipfile
 from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -109,9 +108,11 @@ class StoredRun:
 
     @contextlib.contextmanager
     def _saved(self) -> Iterator[Any]:
+        from zipfile import BadZipFile  # slow to import
+
         path = self.path / state_file(self.attrs["turn"])
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 yield arrays
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, EOFError, BadZipFile) as error:
             raise ValueError(f"path: '{path}' is damaged: {error}") from None
