@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def leaders_of(
         rests = (layers.settled_at[0] >= 0) & (points[0] == layers.limit[0]).all(axis=1)
         led = np.where(rests, roots, -1)  # who is at a leader's place
         search.look_at(points)
-        leader, goal = _winners(search, x, points[0], led)
+        leader, goal = _winners(search, x, points[0], led, landing=math.isinf(alpha))
         found[rows] = leader
         moving = leader < 0
         if not moving.any() or rests.all() or layers.layer == n_layers:
@@ -54,9 +55,12 @@ def leaders_of(
 
 
 def _winners(
-    search: Search, x: NDArray[Any], points: NDArray[Any], led: Index
+    search: Search, x: NDArray[Any], points: NDArray[Any], led: Index, *, landing: bool
 ) -> tuple[Index, NDArray[Any]]:
-    """The leader at whose place all winners of each row are, or -1; and the winners' mean."""
+    """The leader at whose place all winners of each row are, or -1; and the winners' mean.
+
+    ``led`` says who is at which leader's place, and ``landing`` whether points truly get there.
+    """
     cloud = np.zeros(len(x), np.int64)
     query = search.queries(x)
     first, count = search.winners(cloud, query)
@@ -64,10 +68,11 @@ def _winners(
     several = np.flatnonzero(count > 1)
     ties = search.tie_sets(cloud[several], query[several], first[several], count[several])
     for groups, indptr, indices in ties:
-        # Points that have collapsed onto a leader tie with it by rounding alone.
-        members = np.where(led[indices] >= 0, led[indices], indices)
         for row, begin, end in zip(several[groups], indptr[:-1], indptr[1:], strict=True):
-            places = np.unique(members[begin:end])
-            goal[row] = points[places].mean(axis=0)
-            leader[row] = led[places[0]] if len(places) == 1 else -1
+            members = indices[begin:end]
+            leaders = led[members]
+            if not landing:  # who has come near a leader ties with it by rounding alone
+                members = np.unique(np.where(leaders >= 0, leaders, members))
+            goal[row] = points[members].mean(axis=0)
+            leader[row] = leaders[0] if (leaders == leaders[0]).all() else -1
     return leader, goal

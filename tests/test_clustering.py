@@ -16,7 +16,7 @@ import fasthardmax
 from fasthardmax import HardmaxClustering, equilibrium, simulate
 
 from . import oracle
-from .clouds import CLOUDS, DTYPES, circle, clustered, gaussian
+from .clouds import CLOUDS, DTYPES, circle, clustered, gaussian, lattice
 from .compare import assert_same_bits
 
 F8 = np.dtype(np.float64)
@@ -93,27 +93,28 @@ def _follow(x: Any, points: Any, alpha: float, n_layers: int, A: Any) -> int:
         here = run.points[layer]
         query = np.array([oracle.score(x, row) for row in A])
         winners = oracle.tie_set(query, here)
-        leads = run.leader_layer[winners[0]]
-        if len(winners) == 1 and 0 <= leads <= layer:
-            return winners[0]
+        leaders = [j for j in winners if 0 <= run.leader_layer[j] <= layer]
+        if leaders and (here[winners] == here[leaders[0]]).all():  # others have landed there
+            return leaders[0]
         x = x + c * (oracle.mean(here, winners, "mean") - x)
     return -1
 
 
-@pytest.mark.parametrize("alpha", [0.1, 1.0])
+@pytest.mark.parametrize("alpha", [0.1, 1.0, math.inf])
 @pytest.mark.parametrize(
     ("X", "A"),
     [
-        (gaussian(60, 2, F8), _MATRIX),
-        (gaussian(60, 3, F8), [[1.0, 2.0, 0.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0]]),
+        (gaussian(40, 2, F8), _MATRIX),
+        (gaussian(40, 3, F8), [[1.0, 2.0, 0.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0]]),
         (circle(40, F8), _MATRIX),
+        (lattice(5, 2, F8)[:-1], _MATRIX),
     ],
-    ids=["SPD", "general", "circle"],
+    ids=["SPD", "general", "circle", "ties"],
 )
 def test_new_points_follow_the_samples(X: Any, A: Any, alpha: float) -> None:
     n_layers = 12  # before rounding makes points collapse onto leaders
     found = HardmaxClustering(alpha=alpha, A=A, n_layers=n_layers).fit(X)
-    new = np.random.default_rng(1).standard_normal((60, X.shape[1]))
+    new = np.random.default_rng(1).integers(-9, 10, (40, X.shape[1])) / 8
     leaders = np.array([_follow(x, X, alpha, n_layers, np.array(A)) for x in new])
     predicted = found.predict(new)
     assert_same_bits(np.where(predicted < 0, -1, found.leaders_[predicted]), leaders)
