@@ -65,15 +65,17 @@ def print_table(summary: dict[str, Any], out: str) -> None:
     leaders = summary["leaders"]
     facts = Table.grid(padding=(0, 2))
     model = f"{summary['layers']} layers, alpha {summary['alpha']}, A {summary['A']}"
+    led = f"{len(leaders)}, with {summary['n'] - summary['not_settled']} points; "
+    led += f"{summary['not_settled']} not settled"
     if summary["beta"] != "inf":
         model += f", softmax with beta {summary['beta']:g}"
+        led = "none: every point counts in every mean"
     for name, fact in {
         "input": f"{summary['input']}: {summary['n']} points in {summary['d']} dimensions",
         "model": model,
         "engine": f"{summary['engine']}: {summary['seconds']:.3g} s with its start-up, "
         f"{summary['pairs_per_second']:.3g} pairs per second",
-        "leaders": f"{len(leaders)}, with {summary['n'] - summary['not_settled']} points; "
-        f"{summary['not_settled']} not settled",
+        "leaders": led,
         "written": out,
     }.items():
         facts.add_row(name, fact)

@@ -103,7 +103,9 @@ def test_digits_are_drawn_as_images(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_temperature_reaches_the_simulation(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["square", "--layers", "3", "--beta", "2", "--out", "out"]
     assert main(["simulate", *options]) == 0
-    assert "softmax with beta 2" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "softmax with beta 2" in printed
+    assert "none: every point counts" in printed
     run = load_trajectory("out/trajectory.npz")
     expected = simulate(read_cloud("square").points, alpha=0.5, n_layers=3, beta=2)
     assert_same_bits(run.points, expected.points)
