@@ -24,7 +24,7 @@ _VECTORS, _TILE = (3, 8) if _REGISTERS == 32 else (2, 4)
 _I64 = ir.IntType(64)
 
 # 2^r for |r| <= 1/2 is 1 + r (its Chebyshev interpolant at the zeros of T_11, or of T_6): within
-# 2e-17 (float64) or 1e-8 (float32) with these rounded coefficients, a sixth of an ulp of 1. The
+# 2e-17 (float64) or 1e-8 (float32) with these rounded coefficients, a tenth of an ulp of 1. The
 # evaluation by Horner's rule adds less than an ulp, as |r ln 2| < 0.35.
 _POLYNOMIAL = {
     8: (
