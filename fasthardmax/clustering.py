@@ -175,21 +175,21 @@ class HardmaxClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]  # t
         n = len(self._start)
         clouds, matrix, _ = read_clouds(np.concatenate([self._start, X]), self.A)
         place = coincident(clouds[0], tolerance=0)
-        label = np.full(len(place), -2)  # of each place; -2 for those without a sample
+        label = np.full(place.max() + 1, -2)  # of each place; -2 for those without a sample
         label[place[:n]] = self.labels_  # samples at one place have one label
-        labels = label[place[n:]]
-        new = np.flatnonzero(labels == -2)
+        new = np.flatnonzero(label == -2)
         if len(new):
+            first = np.unique(place, return_index=True)[1]  # a point of each place
             leader = leaders_of(
-                np.ascontiguousarray(clouds[0, n:][new]),
+                np.ascontiguousarray(clouds[0, first[new]]),
                 np.ascontiguousarray(clouds[:, :n]),
                 check_alpha(self.alpha),
                 matrix,
                 self._last_layer(),
                 check_threads(self.num_threads),
             )
-            labels[new] = np.where(leader >= 0, self.labels_[leader], -1)
-        return labels.astype(np.int64)
+            label[new] = np.where(leader >= 0, self.labels_[leader], -1)
+        return label[place[n:]].astype(np.int64)
 
     def _depth(self) -> int | None:
         """The number of layers, or None for infinitely many."""

@@ -195,6 +195,7 @@ def simulate(
         _check_softmax(beta, method, engine)
         kernel = state = Softening(clouds, alpha, beta, matrix, threads)
     else:
+        method = method or METHODS[0]
         searches = min(layers + 1, 2) if method == "settling" else layers + 1  # about
         kernel = engines.Runner(engine, self_attention(clouds, clouds, threads), searches)
         kind = Settling if method == "settling" else Stepping

@@ -66,6 +66,7 @@ class Softening:
         self.layer = 0
         self.points = clouds
         self.n_moving = clouds.shape[0] * clouds.shape[1]  # none is ever done
+        self.n_queries = 0  # that have attended so far
         self.first, self.leader_layer, self.labels = np.full((3, *clouds.shape[:2]), -1, np.int64)
         self.count = np.zeros(clouds.shape[:2], np.int64)
 
@@ -80,6 +81,7 @@ class Softening:
             rows = x.reshape(x.shape[0] * x.shape[1], x.shape[2])
             query = canonical_scores(rows, self._matrix).reshape(x.shape)
         mean = soft_means(query, x, self._beta, self._threads)
+        self.n_queries += self.n_moving
         # One statement: an interrupt sees the old layer or the new one.
         self.points, self.layer = step(x, mean, self._c), layer
 

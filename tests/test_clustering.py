@@ -146,6 +146,8 @@ def test_new_points_are_answered_alike_in_any_company() -> None:
     found = HardmaxClustering(alpha=0.2).fit(X)
     alone = np.concatenate([found.predict(x[None]) for x in new])
     assert_same_bits(found.predict(new), alone)
+    assert_same_bits(found.predict(np.concatenate([new, X, new])[::-1]),
+                     np.concatenate([alone, found.labels_, alone])[::-1])  # fmt: skip
 
 
 # --- As a package -------------------------------------------------------------------------------
