@@ -17,7 +17,7 @@ import numpy as np
 from fasthardmax._validate import check_threads
 
 try:
-    from . import report
+    from . import report, softmax
     from .ceilings import measure_ceilings
     from .contestants import INDEXED, OWN, PEERS
     from .race import FULL, QUICK, Track
@@ -80,7 +80,7 @@ def wrong_answers(results: dict[str, Any]) -> list[str]:
         f"{record['name']}: {record['case']}"
         for records in results["sections"].values()
         for record in records
-        if record.get("name") in OWN
+        if record.get("name") in (*OWN, softmax.OWN)
         and (record.get("wrong") or record.get("inexact") or record.get("not_first"))
     ]
 

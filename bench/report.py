@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import figures, operator_table, search_tables, tables
+from . import figures, operator_table, search_tables, softmax, tables
 
 __all__ = ["OPERATOR", "REPORT", "RESULTS", "put_between_markers", "render", "short", "write"]
 
@@ -52,6 +52,7 @@ def render(results: dict[str, Any]) -> str:
         ("Near-linear search, against other tools", search_tables.peers(results)),
         ("Near-linear search, hard data", search_tables.hard(results)),
         ("Near-linear search, growth with n", search_tables.growth(results)),
+        ("Softmax layers beside other tools", softmax.table(results)),
         ("What auto chose, and why", search_tables.choices(results)),
         ("All timings", tables.details(results)),
     ]  # fmt: skip

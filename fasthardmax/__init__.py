@@ -5,12 +5,17 @@
 array([[3.]])
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .attention import Winners, hardmax_attention, hardmax_winners
 from .certificate import Certificate
 from .dynamics import Trajectory, simulate
 from .equilibrium import Equilibrium, equilibrium
 from .explanation import Explanation, explain
 from .index import HardmaxIndex
+
+if TYPE_CHECKING:
+    from .clustering import HardmaxClustering as HardmaxClustering
 
 __version__ = "0.1.0"
 
@@ -28,3 +33,16 @@ __all__ = [
     "hardmax_winners",
     "simulate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """HardmaxClustering, at first use: it needs scikit-learn."""
+    if name != "HardmaxClustering":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .clustering import HardmaxClustering
+
+    return HardmaxClustering
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "HardmaxClustering"])

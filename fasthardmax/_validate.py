@@ -16,6 +16,7 @@ __all__ = [
     "TIES",
     "as_array",
     "check_alpha",
+    "check_beta",
     "check_choice",
     "check_count",
     "check_finite",
@@ -100,6 +101,24 @@ def check_alpha(alpha: object) -> float:
         if number >= 0:
             return number
     raise ValueError(f"alpha: got {alpha!r}, expected a number of at least 0 (inf is allowed)")
+
+
+def check_beta(beta: object, dtype: np.dtype[Any]) -> float:
+    """``beta`` as a float that is infinite, or from 0 to a quarter of the dtype's largest number.
+
+    The quarter leaves room for a change of base.
+    """
+    limit = score_limit(dtype)
+    try:
+        number = float(beta) if isinstance(beta, numbers.Real) else math.nan
+    except OverflowError:
+        number = math.nan
+    if isinstance(beta, bool) or not (0 <= number <= limit or number == math.inf):
+        raise ValueError(
+            f"beta: got {beta!r}, expected a number from 0 to {limit:.3g} (in {dtype}), or inf for "
+            "hardmax"
+        )
+    return number
 
 
 def check_points(points: ArrayLike) -> NDArray[Any]:

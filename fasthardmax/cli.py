@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,8 +24,10 @@ __all__ = ["main"]
 _ON_COMMAND_LINE = {
     "A": "--A",
     "alpha": "--alpha",
+    "beta": "--beta",
     "engine": "--engine",
     "max_layers": "--max-layers",
+    "method": "--method",
     "n_layers": "--layers",
     "num_threads": "--threads",
     "out": "--out",
@@ -81,9 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--method",
         choices=METHODS,
-        default=METHODS[0],
         help="search at every layer, or only for points that may still change course "
-        "(default %(default)s)",
+        f"(default {METHODS[0]})",
+    )
+    run.add_argument(
+        "--beta",
+        type=float,
+        default=math.inf,
+        help="inverse temperature: softmax attention, to compare with (default %(default)s, which "
+        "is hardmax)",
     )
     run.add_argument(
         "--record",
@@ -171,6 +180,7 @@ def _simulate(args: argparse.Namespace) -> None:
                     alpha=args.alpha,
                     n_layers=args.layers,
                     A=A,
+                    beta=args.beta,
                     method=args.method,
                     record=args.record,
                     engine=args.engine,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import numbers
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from . import engines
 from ._clouds import read_clouds
 from ._problem import self_attention
-from ._validate import check_alpha, check_choice, check_count, check_threads
+from ._validate import check_alpha, check_beta, check_choice, check_count, check_threads
 from .attention import Winners
 from .settling import Settling
+from .softening import Softening
 from .stepping import Stepping
 
 __all__ = ["METHODS", "Callback", "Trajectory", "simulate"]
@@ -48,7 +50,10 @@ class Trajectory:
         The leader that each point ends up with: the first leader that was its only winner, from
         which point on it moves to that leader for ever. -1: not settled on a leader.
     engine : str
-        The engine that ran last: "auto" chooses one for each layer.
+        The engine that ran last: "auto" chooses one for each layer; "softmax" for a finite beta.
+    beta : float
+        The inverse temperature; infinite for hardmax. A softmax run has no winners and no leaders:
+        first winners, ``leader_layer`` and ``labels`` are -1, counts 0.
     """
 
     points: NDArray[Any]
@@ -59,6 +64,7 @@ class Trajectory:
     n_layers: int = 0
     recorded: dict[int, NDArray[Any]] = field(default_factory=dict)
     winners: dict[int, Winners] = field(default_factory=dict)
+    beta: float = math.inf
 
     @property
     def leaders(self) -> NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -73,7 +79,8 @@ def simulate(
     alpha: float,
     n_layers: int,
     A: ArrayLike | None = None,
-    method: str = "stepped",
+    beta: float = math.inf,
+    method: str | None = None,
     record: str | int | Callback = "last",
     engine: str = "auto",
     num_threads: int | None = None,
@@ -93,6 +100,9 @@ def simulate(
     n_layers : int, at least 0
     A : array_like, shape (d, d), optional
         The identity by default. Symmetric positive definite in the paper; any matrix runs.
+    beta : float in [0, inf], default inf
+        Inverse temperature. Infinite: hardmax. Finite: softmax attention, in which every point
+        counts, ``mean = sum_j p_ij x_j`` with ``p_ij ~ exp(beta <A x_i, x_j>)``; for comparison.
     method : {"stepped", "settling"}, default "stepped"
         "stepped" finds every point's winners at every layer, in the canonical arithmetic.
         "settling" does not search for the winners of points whose future is known: it is closer to
@@ -103,7 +113,7 @@ def simulate(
         its points are read-only and not reused, so it may keep them. The last layer is kept as
         well.
     engine, num_threads
-        As for :func:`fasthardmax.hardmax_attention`.
+        As for :func:`fasthardmax.hardmax_attention`. No engine but "auto" for a finite ``beta``.
     progress : bool, default False
         Show a progress bar; needs the extra ``cli``.
 
@@ -114,8 +124,9 @@ def simulate(
     Raises
     ------
     ValueError
-        For wrong shapes, NaN or infinity, negative ``alpha``, points so large that scores or sums
-        could overflow, unknown options.
+        For wrong shapes, NaN or infinity, negative ``alpha`` or ``beta``, points so large that
+        scores or sums could overflow, unknown options, and settling or an engine with a finite
+        ``beta``.
     TypeError
         For inputs that are not real numbers of at most 64 bits.
 
@@ -138,18 +149,25 @@ def simulate(
     canonical arithmetic decides. Recorded winners of settled points are those with which they
     settled.
 
+    *Softmax* (finite ``beta``) is deterministic too, but has its own contract and accuracy, stated
+    and proved in :mod:`fasthardmax.softening`: a few ulps of the largest coordinate for each layer.
+    It follows the hardmax path for a time that grows exponentially in ``beta``, and then leaves it.
+    The hardmax winners of its points cost a search: ask :func:`fasthardmax.hardmax_winners`.
+
     A keyboard interrupt, or an exception in the callback, leaves with the partial result in its
     attribute ``trajectory``: its ``points`` are those after ``n_layers`` complete layers.
 
-    Cost: a pass over all queries is O(n^2 d). Stepping takes one for each layer and one more, which
-    finds the winners of the last. Settling takes as many as :func:`~fasthardmax.equilibrium`, one
-    to four in total for most data and one for each layer at worst; a layer with points that still
-    move costs another O(n d). Memory is O(n d) and the recorded layers.
+    Cost: a pass over all queries is O(n^2 d). Softmax takes one for each layer, and stepping one
+    more, which finds the winners of the last. Settling takes as many as
+    :func:`~fasthardmax.equilibrium`, one to four in total for most data and one for each layer at
+    worst; a layer with points that still move costs another O(n d). Memory is O(n d) and the
+    recorded layers.
 
     References
     ----------
     Alcalde, Fantuzzi, Zuazua, "Clustering in pure-attention hardmax transformers and its role in
     sentiment analysis", SIAM J. Math. Data Sci. 7(3), 2025, arXiv:2407.01602 (the model).
+    "Attention's forward pass and Frank-Wolfe", arXiv:2508.09628 (softmax at large ``beta``).
 
     Examples
     --------
@@ -162,17 +180,27 @@ def simulate(
     >>> run.leaders, run.labels
     (array([0, 1]), array([0, 1, 0]))
     """
-    check_choice("method", method, METHODS)
+    if method is not None:
+        check_choice("method", method, METHODS)
     check_choice("engine", engine, engines.engine_names())
     layers = check_count("n_layers", n_layers, 0)
     alpha = check_alpha(alpha)
     threads = check_threads(num_threads)
     keep, callback = _recording(record)
     clouds, matrix, single = read_clouds(points, A)
-    searches = layers + 1 if method == "stepped" else min(layers + 1, 2)  # about
-    runner = engines.Runner(engine, self_attention(clouds, clouds, threads), searches)
-    kind = Settling if method == "settling" else Stepping
-    run = _Run(kind(clouds, alpha, matrix, runner, threads), alpha, runner, single=single)
+    beta = check_beta(beta, clouds.dtype)
+    kernel: engines.Runner | Softening
+    state: Settling | Stepping | Softening
+    if math.isfinite(beta):
+        _check_softmax(beta, method, engine)
+        kernel = state = Softening(clouds, alpha, beta, matrix, threads)
+    else:
+        method = method or METHODS[0]
+        searches = min(layers + 1, 2) if method == "settling" else layers + 1  # about
+        kernel = engines.Runner(engine, self_attention(clouds, clouds, threads), searches)
+        kind = Settling if method == "settling" else Stepping
+        state = kind(clouds, alpha, matrix, kernel, threads)
+    run = _Run(state, alpha, beta, kernel, single=single)
     try:
         with _progress_bar(layers, progress) as advance:
             run.advance(layers, keep, callback, advance)
@@ -186,10 +214,17 @@ class _Run:
     """What is kept of the layers: consistent whenever an exception can arrive."""
 
     def __init__(
-        self, layers: Settling | Stepping, alpha: float, engine: engines.Runner, *, single: bool
+        self,
+        layers: Settling | Stepping | Softening,
+        alpha: float,
+        beta: float,
+        engine: engines.Runner | Softening,
+        *,
+        single: bool,
     ) -> None:
         self._layers = layers
         self._alpha = alpha
+        self._beta = beta
         self._engine = engine
         self._single = single
         self._recorded: dict[int, NDArray[Any]] = {}
@@ -234,10 +269,25 @@ class _Run:
             n_layers=self._layers.layer,
             recorded=dict(self._recorded),
             winners=dict(self._winners),
+            beta=self._beta,
         )
 
     def _shaped(self, array: NDArray[Any]) -> NDArray[Any]:
         return array[0] if self._single else array
+
+
+def _check_softmax(beta: float, method: str | None, engine: str) -> None:
+    """``ValueError`` for options that only hardmax has."""
+    if method == "settling":
+        raise ValueError(
+            f"method: got 'settling' with beta {beta:g}, expected 'stepped': points settle under "
+            "hardmax only (beta inf)"
+        )
+    if engine != "auto":
+        raise ValueError(
+            f"engine: got {engine!r} with beta {beta:g}, expected 'auto': engines search for the "
+            "winners of hardmax (beta inf)"
+        )
 
 
 def _recording(record: str | int | Callback) -> tuple[Callable[[int], bool], Callback | None]:

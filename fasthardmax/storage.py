@@ -93,7 +93,7 @@ def save_trajectory(
 
     Its arrays: ``layers`` (K,), the recorded layer numbers; ``points`` (K, n, d); ``first`` and
     ``count`` (K, n), the winners; ``leaders`` (m,); ``leader_layer`` and ``labels`` (n,);
-    ``alpha``; ``engine``; and ``A`` (d, d) if it is given.
+    ``alpha``; ``beta``; ``engine``; and ``A`` (d, d) if it is given.
     """
     layers = sorted(trajectory.recorded)
     arrays: dict[str, Any] = {
@@ -105,6 +105,7 @@ def save_trajectory(
         "leader_layer": trajectory.leader_layer,
         "labels": trajectory.labels,
         "alpha": trajectory.alpha,
+        "beta": trajectory.beta,
         "engine": trajectory.engine,
     }
     if A is not None:
@@ -127,6 +128,7 @@ def load_trajectory(path: str | os.PathLike[str]) -> Trajectory:
         n_layers=layers[-1],
         recorded=dict(zip(layers, data["points"], strict=True)),
         winners=dict(zip(layers, winners, strict=True)),
+        beta=float(data["beta"]),
     )
 
 

@@ -192,12 +192,18 @@ def test_a_trajectory_comes_back_as_it_was(
         assert_same_bits(back.winners[layer].count, run.winners[layer].count)
 
 
+def test_a_temperature_comes_back(tmp_path: Path) -> None:
+    for beta in (2.5, np.inf):
+        save_trajectory(tmp_path / "run.npz", simulate(np.eye(2), alpha=1, n_layers=1, beta=beta))
+        assert load_trajectory(tmp_path / "run.npz").beta == beta
+
+
 def test_the_file_holds_the_named_arrays(tmp_path: Path) -> None:
     A = np.array([[2.0, 1.0], [0.0, 1.0]])
     run = simulate(np.eye(2), alpha=1, n_layers=1, A=A, record="all", engine="reference")
     names = {
         "layers", "points", "first", "count", "leaders", "leader_layer", "labels", "alpha",
-        "engine",
+        "beta", "engine",
     }  # fmt: skip
     save_trajectory(tmp_path / "run.npz", run)
     with np.load(tmp_path / "run.npz", allow_pickle=False) as file:
