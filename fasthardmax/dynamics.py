@@ -168,7 +168,7 @@ def simulate(
     alpha = check_alpha(alpha)
     threads = check_threads(num_threads)
     keep, callback = _recording(record)
-    clouds, matrix, single = read_clouds(points, A)
+    clouds, matrix, single = read_clouds(points, A, threads)
     searches = layers + 1 if method == "stepped" else min(layers + 1, 2)  # about
     runner = engines.Runner(engine, self_attention(clouds, clouds, threads), searches)
     kind = Settling if method == "settling" else Stepping
@@ -206,8 +206,10 @@ class _Run:
         layers = self._layers
         while True:
             layers.search()
-            winners = Winners(self._shaped(layers.first), self._shaped(layers.count))
-            if layers.layer == n_layers or keep(layers.layer):
+            recorded = layers.layer == n_layers or keep(layers.layer)
+            if recorded or callback is not None:
+                winners = Winners(self._shaped(layers.first), self._shaped(layers.count))
+            if recorded:
                 self._recorded[layers.layer] = self._shaped(layers.points)
                 self._winners[layers.layer] = winners
             if callback is not None:
