@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _settled_kernels as kernels
+from ._extent import feature_peaks
 from ._threads import for_each_range
 
 __all__ = ["Index", "Settled", "in_ranges", "listed"]
@@ -44,11 +45,13 @@ class Settled:
         self._means = np.empty((0, d), clouds.dtype)
         self._lowest_of_mean = np.empty(0, np.int64)  # the lowest of the winners it is the mean of
         self._first, self._count = np.zeros((2, total), np.int64)
-        # Points this near to their limits are there.
-        self._near = (self._extent(clouds) * (np.finfo(clouds.dtype).eps / 8)).astype(clouds.dtype)
+        # Points this near to their limits are there: a quarter of an ulp of the largest number.
+        peak = feature_peaks(clouds, threads)[0].max(axis=1, initial=0)
+        self._near = (peak * (np.finfo(clouds.dtype).eps / 4)).astype(clouds.dtype)
         self._moving = np.arange(total)
         self._at, self._drift = self._position, self._error  # of the moving points, at this layer
         self._points: NDArray[Any] | None = clouds
+        self._named: tuple[Index, Index] | None = None  # as :attr:`leader_layer` and ``labels``
 
     @property
     def n_moving(self) -> int:
@@ -124,16 +127,19 @@ class Settled:
         return labels.reshape(self._shape[:2])
 
     def _leading(self) -> tuple[Index, Index]:
-        leader_layer, labels = np.empty((2, len(self._goes)), np.int64)
+        if self._named is None:
+            leader_layer, labels = np.empty((2, len(self._goes)), np.int64)
 
-        def work(start: int, stop: int) -> None:
-            kernels.describe(
-                self._first, self._count, self._goes, self._settled_at, self._shape[1],
-                start, stop, leader_layer, labels,
-            )  # fmt: skip
+            def work(start: int, stop: int) -> None:
+                kernels.describe(
+                    self._first, self._count, self._goes, self._settled_at, self._shape[1],
+                    start, stop, leader_layer, labels,
+                )  # fmt: skip
 
-        in_ranges(work, len(labels), 1, self._threads)
-        return leader_layer.reshape(self._shape[:2]), labels.reshape(self._shape[:2])
+            in_ranges(work, len(labels), 4, self._threads)
+            self._named = leader_layer, labels
+        leader_layer, labels = (array.reshape(self._shape[:2]) for array in self._named)
+        return leader_layer, labels
 
     # --- Where points are -----------------------------------------------------------------------
 
@@ -224,32 +230,6 @@ class Settled:
     def _lowest(self, rows: Index) -> Index:
         """The lowest winner of each point."""
         return self._cloud(rows) * self._shape[1] + self._first[rows]
-
-    def _extent(self, clouds: NDArray[Any]) -> NDArray[Any]:
-        """The largest spread of a feature in each cloud."""
-        n_batch, n, d = clouds.shape
-        if clouds.size == 0:
-            return np.zeros(n_batch, clouds.dtype)
-        low, high = clouds[:, 0].copy(), clouds[:, 0].copy()
-        if n_batch > 1:
-
-            def work(start: int, stop: int) -> None:
-                part = slice(start, stop)
-                kernels.extremes[self._c_type](clouds[part], low[part], high[part])
-
-            in_ranges(work, n_batch, n * d, self._threads)
-        else:
-
-            def work(start: int, stop: int) -> None:
-                ends = low.copy(), high.copy()
-                kernels.extremes[self._c_type](clouds[:, start:stop], *ends)
-                parts.append(ends)
-
-            parts: list[tuple[NDArray[Any], NDArray[Any]]] = []
-            in_ranges(work, n, d, self._threads)
-            low = np.min([part[0] for part in parts], axis=0)
-            high = np.max([part[1] for part in parts], axis=0)
-        return (high - low).max(axis=1)
 
 
 def in_ranges(

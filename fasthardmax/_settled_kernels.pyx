@@ -55,25 +55,28 @@ def place(
     const int64_t[::1] blocks, Py_ssize_t length, Py_ssize_t start, Py_ssize_t stop,
     real[:, ::1] out, unsigned char[::1] arrived,
 ):
-    """Where the points of blocks ``start`` to ``stop`` are, and (or None) who is at its limit.
+    """Where the points of blocks ``start`` to ``stop`` are, and who is at its limit.
 
     Block b is ``length`` points of one cloud, from ``blocks[b] * length`` on; b alone stands for
     ``blocks[b]`` where that is None.
     """
-    cdef Py_ssize_t d = position.shape[1], b, at, k
+    cdef Py_ssize_t d = position.shape[1], b, at, k, there = start * length
+    cdef bint single = near.shape[0] == 1
     cdef real bound
-    cdef bint there
     with nogil:
         for b in range(start, stop):
             at = (b if blocks is None else blocks[b]) * length
-            bound = near[at // n]
-            for k in range(length):
-                there = _put(
+            bound = near[0] if single else near[at // n]
+            for k in range(at, at + length):
+                # A number of features that the C compiler knows makes loops of none.
+                arrived[there] = _put(
                     &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
-                    &remaining[0], layer, bound, d, at + k, &out[b * length + k, 0],
+                    &remaining[0], layer, bound, 2, k, &out[there, 0],
+                ) if d == 2 else _put(
+                    &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
+                    &remaining[0], layer, bound, d, k, &out[there, 0],
                 )
-                if arrived is not None:
-                    arrived[b * length + k] = there
+                there += 1
 
 
 def settle_at_once(
@@ -103,15 +106,28 @@ def settle_at_once(
     return k - start
 
 
+def put_back(
+    const int64_t[::1] rows, const real[:, ::1] at, const real[:, ::1] drift,
+    Py_ssize_t start, Py_ssize_t stop, real[:, ::1] position, real[:, ::1] error,
+):
+    """Where the points ``rows`` are, and their roundings, into the arrays of all points."""
+    cdef Py_ssize_t d = position.shape[1], r, f
+    with nogil:
+        for r in range(start, stop):
+            for f in range(d):
+                position[rows[r], f] = at[r, f]
+                error[rows[r], f] = drift[r, f]
+
+
 def aim(
     const real[:, ::1] position, const real[:, ::1] error, const real[:, ::1] means,
     const int64_t[::1] goes, const int32_t[::1] settled_at, const real[::1] remaining,
     int64_t layer, const real[::1] near, Py_ssize_t n,
-    const int64_t[::1] rows, const int64_t[::1] winner, const unsigned char[::1] together,
+    const real[:, ::1] at, const int64_t[::1] winner, const unsigned char[::1] together,
     Py_ssize_t start, Py_ssize_t stop,
     real[:, ::1] goal, real[:, ::1] goal_error, unsigned char[::1] home,
 ):
-    """The goals of points whose winners are ``together``, at one place; who is at its goal."""
+    """The goals of points ``at`` (m, d) with winners ``together`` at one place; who is there."""
     cdef Py_ssize_t d = position.shape[1], r, f
     cdef int64_t w
     with nogil:
@@ -126,7 +142,7 @@ def aim(
             )
             for f in range(d):
                 goal_error[r, f] = error[w, f] if settled_at[w] < 0 and layer > 0 else 0
-                home[r] = home[r] and goal[r, f] == position[rows[r], f]
+                home[r] = home[r] and goal[r, f] == at[r, f]
 
 
 def settle_at_home(
@@ -217,38 +233,28 @@ def outside(
     return k - start
 
 
-def extremes(const real[:, :, ::1] batch, real[:, ::1] low, real[:, ::1] high):
-    """Lower ``low`` and raise ``high`` (B, d) to the features of ``batch`` (B, n, d)."""
-    cdef Py_ssize_t b, i, f
-    cdef real x
-    with nogil:
-        for b in range(batch.shape[0]):
-            for i in range(batch.shape[1]):
-                for f in range(batch.shape[2]):
-                    x = batch[b, i, f]
-                    low[b, f] = x if x < low[b, f] else low[b, f]
-                    high[b, f] = x if x > high[b, f] else high[b, f]
-
-
 def describe(
     const int64_t[::1] first, const int64_t[::1] count, const int64_t[::1] goes,
     const int32_t[::1] settled_at, Py_ssize_t n, Py_ssize_t start, Py_ssize_t stop,
     int64_t[::1] leader_layer, int64_t[::1] labels,
 ):
     """The layers at which points emerged as leaders, and the leader that each point goes to."""
-    cdef Py_ssize_t i, base
+    cdef Py_ssize_t i = start, base, end
     with nogil:
-        for i in range(start, stop):
+        while i < stop:
             base = i // n * n
-            leader_layer[i] = settled_at[i] if _leads(first, count, goes, base, i) else -1
-            labels[i] = -1
-            if goes[i] >= 0 and _leads(first, count, goes, base, goes[i]):
-                labels[i] = goes[i] - base
+            end = min(stop, base + n)
+            while i < end:
+                leader_layer[i] = labels[i] = -1
+                if goes[i] >= 0 and _leads(&first[0], &count[0], &goes[0], base, goes[i]):
+                    labels[i] = goes[i] - base
+                    if goes[i] == i:
+                        leader_layer[i] = settled_at[i]
+                i += 1
 
 
 cdef inline bint _leads(
-    const int64_t[::1] first, const int64_t[::1] count, const int64_t[::1] goes,
-    Py_ssize_t base, int64_t i,
+    const int64_t *first, const int64_t *count, const int64_t *goes, Py_ssize_t base, int64_t i
 ) noexcept nogil:
     return goes[i] == i and count[i] == 1 and base + first[i] == i
 

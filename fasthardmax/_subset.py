@@ -73,7 +73,7 @@ class Search:
             for rows, where, problem in self._problems(self._entry(batch), query):
                 answer = self._engine.run(problem)
                 first[rows], count[rows] = answer.first[where], answer.count[where]
-        return (first if self._kept is None else self._kept[first]), count
+        return (first if self._kept is None else self._kept.take(first)), count
 
     def _by_cloud(self, query: NDArray[Any]) -> NDArray[Any]:
         n_batch = len(self.keys)

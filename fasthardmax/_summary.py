@@ -28,13 +28,12 @@ def summarise(trajectory: Trajectory, seconds: float) -> dict[str, Any]:
     """A trajectory of one cloud in JSON's types; its leaders by decreasing cluster size.
 
     A cluster is a leader and the points that end up with it. ``seconds`` is the time of
-    ``simulate``, the start-up of its engine included; it compares n^2 pairs in each layer, and
-    once more for the winners of the last.
+    ``simulate``, the start-up of its engine included; a pass over all queries compares n^2 pairs.
     """
     n, d = trajectory.points.shape
     labels, leaders = trajectory.labels, np.flatnonzero(trajectory.leader_layer >= 0)
     sizes = np.bincount(labels[labels >= 0], minlength=n)
-    pairs = n * n * (trajectory.n_layers + 1)
+    pairs = n * n * trajectory.n_passes
     return {
         "version": __version__,
         "n": n,
@@ -44,6 +43,7 @@ def summarise(trajectory: Trajectory, seconds: float) -> dict[str, Any]:
         "alpha": trajectory.alpha if math.isfinite(trajectory.alpha) else "inf",
         "engine": trajectory.engine,
         "seconds": seconds,
+        "passes": trajectory.n_passes,
         "pairs_per_second": pairs / seconds,
         "not_settled": int(np.count_nonzero(labels < 0)),
         "leaders": [
