@@ -35,7 +35,7 @@ def leaders_of(
     """
     problem = self_attention(clouds, clouds, threads)
     layers = Settling(clouds, alpha, matrix, engines.Runner("auto", problem, 2), threads)
-    search = Search(clouds, matrix, engines.Runner("auto", problem, 2), threads)
+    search = Search(matrix, engines.Runner("auto", problem, 2), threads)
     c = step_size(alpha, clouds.dtype)
     found = np.full(len(extra), -1, np.int64)
     x, rows = extra, np.arange(len(extra))

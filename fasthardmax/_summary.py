@@ -28,14 +28,12 @@ def summarise(trajectory: Trajectory, seconds: float) -> dict[str, Any]:
     """A trajectory of one cloud in JSON's types; its leaders by decreasing cluster size.
 
     A cluster is a leader and the points that end up with it. ``seconds`` is the time of
-    ``simulate``, the start-up of its engine included; it compares n^2 pairs in each layer, and
-    once more for the winners of the last, which a softmax run does not have.
+    ``simulate``, the start-up of its engine included; a pass over all queries compares n^2 pairs.
     """
     n, d = trajectory.points.shape
     labels, leaders = trajectory.labels, np.flatnonzero(trajectory.leader_layer >= 0)
     sizes = np.bincount(labels[labels >= 0], minlength=n)
-    softmax = math.isfinite(trajectory.beta)
-    pairs = n * n * (trajectory.n_layers + (not softmax))
+    pairs = n * n * trajectory.n_passes
     return {
         "version": __version__,
         "n": n,
@@ -43,9 +41,10 @@ def summarise(trajectory: Trajectory, seconds: float) -> dict[str, Any]:
         "dtype": str(trajectory.points.dtype),
         "layers": trajectory.n_layers,
         "alpha": trajectory.alpha if math.isfinite(trajectory.alpha) else "inf",
-        "beta": trajectory.beta if softmax else "inf",
+        "beta": trajectory.beta if math.isfinite(trajectory.beta) else "inf",
         "engine": trajectory.engine,
         "seconds": seconds,
+        "passes": trajectory.n_passes,
         "pairs_per_second": pairs / seconds,
         "not_settled": int(np.count_nonzero(labels < 0)),
         "leaders": [

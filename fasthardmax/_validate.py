@@ -141,15 +141,15 @@ def check_matrix(name: str, matrix: ArrayLike, d: int) -> NDArray[Any]:
     return array
 
 
-def check_reach(points: NDArray[Any], matrix: NDArray[Any] | None) -> None:
+def check_reach(points: NDArray[Any], matrix: NDArray[Any] | None, peak: NDArray[Any]) -> None:
     """``ValueError`` if scores or sums of points (B, n, d) could overflow at any layer.
 
-    Points stay in the convex hull of their start, so one look at the start is enough.
+    Points stay in the convex hull of their start, so the largest magnitudes ``peak`` (d,) of its
+    features are enough.
     """
     if points.size == 0:
         return
     limit = score_limit(points.dtype)
-    peak = np.abs(points).max(axis=(0, 1))
     query_peak = peak if matrix is None else peak_score(np.abs(matrix), peak[None, :])
     if float(peak.max()) * points.shape[1] > limit:
         raise ValueError(

@@ -25,7 +25,7 @@ __all__ = ["METHODS", "Callback", "Trajectory", "simulate"]
 
 Callback = Callable[[int, NDArray[Any], Winners], object]
 
-METHODS = ("stepped", "settling")
+METHODS = ("settling", "stepped")
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +54,8 @@ class Trajectory:
     beta : float
         The inverse temperature; infinite for hardmax. A softmax run has no winners and no leaders:
         first winners, ``leader_layer`` and ``labels`` are -1, counts 0.
+    n_passes : float
+        How many queries were searched for, over n: the cost in passes over all queries.
     """
 
     points: NDArray[Any]
@@ -62,6 +64,7 @@ class Trajectory:
     leader_layer: NDArray[np.int64]
     labels: NDArray[np.int64]
     n_layers: int = 0
+    n_passes: float = 0.0
     recorded: dict[int, NDArray[Any]] = field(default_factory=dict)
     winners: dict[int, Winners] = field(default_factory=dict)
     beta: float = math.inf
@@ -103,10 +106,10 @@ def simulate(
     beta : float in [0, inf], default inf
         Inverse temperature. Infinite: hardmax. Finite: softmax attention, in which every point
         counts, ``mean = sum_j p_ij x_j`` with ``p_ij ~ exp(beta <A x_i, x_j>)``; for comparison.
-    method : {"stepped", "settling"}, default "stepped"
-        "stepped" finds every point's winners at every layer, in the canonical arithmetic.
+    method : {"settling", "stepped"}, default "settling"
         "settling" does not search for the winners of points whose future is known: it is closer to
-        exact dynamics, and a thousand layers take it about as long as a few.
+        exact dynamics, and a thousand layers take it about as long as two. "stepped" finds every
+        point's winners at every layer, in the canonical arithmetic.
     record : {"last", "all"} or int or callable, default "last"
         Which layers to keep: the last, all, or every so many (the start and the last included).
         A callable is given ``(layer, points, winners)`` at every layer, 0 and the last included;
@@ -187,7 +190,7 @@ def simulate(
     alpha = check_alpha(alpha)
     threads = check_threads(num_threads)
     keep, callback = _recording(record)
-    clouds, matrix, single = read_clouds(points, A)
+    clouds, matrix, single = read_clouds(points, A, threads)
     beta = check_beta(beta, clouds.dtype)
     kernel: engines.Runner | Softening
     state: Settling | Stepping | Softening
@@ -241,8 +244,10 @@ class _Run:
         layers = self._layers
         while True:
             layers.search()
-            winners = Winners(self._shaped(layers.first), self._shaped(layers.count))
-            if layers.layer == n_layers or keep(layers.layer):
+            recorded = layers.layer == n_layers or keep(layers.layer)
+            if recorded or callback is not None:
+                winners = Winners(self._shaped(layers.first), self._shaped(layers.count))
+            if recorded:
                 self._recorded[layers.layer] = self._shaped(layers.points)
                 self._winners[layers.layer] = winners
             if callback is not None:
@@ -267,6 +272,7 @@ class _Run:
             leader_layer=self._shaped(self._layers.leader_layer),
             labels=self._shaped(self._layers.labels),
             n_layers=self._layers.layer,
+            n_passes=self._layers.n_queries / max(1, self._layers.points[..., :1].size),
             recorded=dict(self._recorded),
             winners=dict(self._winners),
             beta=self._beta,

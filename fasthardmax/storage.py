@@ -93,7 +93,7 @@ def save_trajectory(
 
     Its arrays: ``layers`` (K,), the recorded layer numbers; ``points`` (K, n, d); ``first`` and
     ``count`` (K, n), the winners; ``leaders`` (m,); ``leader_layer`` and ``labels`` (n,);
-    ``alpha``; ``beta``; ``engine``; and ``A`` (d, d) if it is given.
+    ``alpha``; ``beta``; ``engine``; ``n_passes``; and ``A`` (d, d) if it is given.
     """
     layers = sorted(trajectory.recorded)
     arrays: dict[str, Any] = {
@@ -107,6 +107,7 @@ def save_trajectory(
         "alpha": trajectory.alpha,
         "beta": trajectory.beta,
         "engine": trajectory.engine,
+        "n_passes": trajectory.n_passes,
     }
     if A is not None:
         arrays["A"] = A
@@ -126,6 +127,7 @@ def load_trajectory(path: str | os.PathLike[str]) -> Trajectory:
         leader_layer=data["leader_layer"],
         labels=data["labels"],
         n_layers=layers[-1],
+        n_passes=float(data["n_passes"]),
         recorded=dict(zip(layers, data["points"], strict=True)),
         winners=dict(zip(layers, winners, strict=True)),
         beta=float(data["beta"]),

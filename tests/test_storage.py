@@ -183,6 +183,7 @@ def test_a_trajectory_comes_back_as_it_was(
     save_trajectory(tmp_path / "run.npz", run)
     back = load_trajectory(tmp_path / "run.npz")
     assert (back.alpha, back.engine, back.n_layers) == (run.alpha, run.engine, run.n_layers)
+    assert back.n_passes == run.n_passes
     for name in ("points", "labels", "leader_layer", "leaders"):
         assert_same_bits(getattr(back, name), getattr(run, name), name)
     assert list(back.recorded) == list(run.recorded) == list(back.winners) == list(run.winners)
@@ -203,7 +204,7 @@ def test_the_file_holds_the_named_arrays(tmp_path: Path) -> None:
     run = simulate(np.eye(2), alpha=1, n_layers=1, A=A, record="all", engine="reference")
     names = {
         "layers", "points", "first", "count", "leaders", "leader_layer", "labels", "alpha",
-        "beta", "engine",
+        "beta", "engine", "n_passes",
     }  # fmt: skip
     save_trajectory(tmp_path / "run.npz", run)
     with np.load(tmp_path / "run.npz", allow_pickle=False) as file:
