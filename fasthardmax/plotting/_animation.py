@@ -33,6 +33,7 @@ _TOTAL = 9.0  # seconds that all frames may take, as long as
 _SHORTEST, _LONGEST = 0.05, 0.4  # seconds each does, and
 _END = 2.0  # seconds for the last
 _DPI = 90
+_CODEC = "h264"
 
 
 def save_animation(trajectory: Trajectory, out: str | os.PathLike[str]) -> None:
@@ -91,7 +92,7 @@ def save_animation(trajectory: Trajectory, out: str | os.PathLike[str]) -> None:
     check_one_cloud(trajectory)
     if len(trajectory.recorded) < 2:
         raise ValueError(
-            f"trajectory: got {len(trajectory.recorded)} recorded layers, expected at least 2 "
+            f"trajectory: got {len(trajectory.recorded)} recorded layer, expected at least 2 "
             "(record='all')"
         )
     film = film_of(trajectory, coordinates(trajectory.points.shape[1], suffix))
@@ -174,7 +175,7 @@ def _write_mp4(film: Film, path: Path) -> None:
     rate = 1 / _seconds(film)
     last = len(film.layers) - 1
     with _ffmpeg():
-        writer = FFMpegWriter(fps=rate)
+        writer = FFMpegWriter(fps=rate, codec=_CODEC)  # type: ignore[arg-type]  # need not be whole
         try:
             with writer.saving(figure, str(path), dpi=_DPI):
                 for number in [*range(last), *[last] * round(_END * rate)]:
