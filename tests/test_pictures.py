@@ -205,10 +205,10 @@ def test_texts_that_would_overlap_are_left_out() -> None:
     _, ax = plt.subplots()
     ax.set(xlim=(0, 1), ylim=(0, 1))
     crowd = np.array([[0.1, 0.1], [0.9, 0.9], [0.101, 0.1], [0.9, 0.1]])
-    label_largest(ax, crowd, ["a", "b", "c", "d"], np.array([1, 4, 3, 2]), 3)
+    label_largest(ax, crowd, "abcd".__getitem__, np.array([1, 4, 3, 2]), 3)
     assert [text.get_text() for text in ax.texts] == ["b", "c", "d"]
     ax.clear()
-    label_largest(ax, crowd, ["a", "b", "c", "d"], np.array([1, 4, 3, 2]), 4)
+    label_largest(ax, crowd, "abcd".__getitem__, np.array([1, 4, 3, 2]), 4)
     assert [text.get_text() for text in ax.texts] == ["b", "c", "d"], "a would lie on c"
 
 
@@ -236,6 +236,15 @@ def test_the_outline_in_space_has_the_edges_of_the_hull(plot: Callable[..., Axes
         if np.count_nonzero(np.subtract(a, b)) == 1
     }
     assert drawn == cube, "the twelve edges, and no diagonals of the faces"
+
+
+def test_a_polytope_with_too_many_edges_is_left_out() -> None:
+    sphere = np.random.default_rng(0).normal(size=(2000, 3))
+    sphere /= np.linalg.norm(sphere, axis=1)[:, None]
+    ax = plot_leaders(limits(sphere, max_layers=0))
+    assert labelled(ax, "hull") is None
+    assert "convex hull of the leaders" not in legend(ax)
+    assert "convex hull of the leaders" in legend(plot_leaders(limits(sphere[:50], max_layers=0)))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -69,7 +69,7 @@ def explain_colours(
         entries.append((marker("white", "D", 6, "black"), "limit that is no leader"))
     if points and np.any(found.labels < 0):
         entries.append((marker(GREY, "o", 5), "point in no cluster"))
-    if np.count_nonzero(found.leads) > 1:
+    if any(artist.get_label() == "hull" for artist in figure.axes[0].get_children()):
         line = Line2D([], [], color=HULL_STYLE["edgecolor"], linewidth=HULL_STYLE["linewidth"])
         entries.append(
             (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,9 @@ _AWAY = 8.0  # from the middle of the marker
 
 
 def label_largest(
-    ax: Any, places: NDArray[Any], names: list[str], sizes: NDArray[np.int64], most: int
+    ax: Any, places: NDArray[Any], name: Callable[[int], str], sizes: NDArray[np.int64], most: int
 ) -> None:
-    """Write names at the largest of places (k, 2 or 3), on the side towards their middle.
+    """Write ``name(i)`` at the largest of places (k, 2 or 3), on the side towards their middle.
 
     A text that would lie on an earlier one is left out.
     """
@@ -34,7 +35,8 @@ def label_largest(
     taken: list[tuple[NDArray[Any], NDArray[Any]]] = []
     for which in np.argsort(-sizes, kind="stable")[:most]:
         side, up = np.where(on_paper[which] <= middle, 1, -1) * offset
-        extent = _LETTER * [len(names[which]), 1]
+        words = name(which)
+        extent = _LETTER * [len(words), 1]
         centre = on_paper[which] + [side * (_AWAY + extent[0] / 2), up * _AWAY]
         if any(np.all(np.abs(centre - other) < (extent + its) / 2) for other, its in taken):
             continue
@@ -48,11 +50,11 @@ def label_largest(
         }
         if in_space(ax):
             gap = "   "
-            text = gap + names[which] if side > 0 else names[which] + gap
+            text = gap + words if side > 0 else words + gap
             ax.text(*places[which], text, **align)
         else:
             ax.annotate(
-                names[which],
+                words,
                 tuple(places[which]),
                 xytext=(side * _AWAY, up * _AWAY),
                 textcoords="offset points",

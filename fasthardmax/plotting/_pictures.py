@@ -218,14 +218,16 @@ def plot_leaders(result: Trajectory | Equilibrium, ax: Axes | None = None) -> Ax
     found = clusters_of(result)
     ax, projection, figure = _canvas(found, ax)
     sizes = found.sizes()
-    areas = (40 + 260 * np.sqrt(sizes / sizes.max(initial=1))) * np.where(found.leads, 1, 0.4)
+    areas = 40 + 260 * np.sqrt(sizes / sizes.max(initial=1))
+    areas *= np.where(found.leads, 1, 0.4) * np.clip(300 / max(len(sizes), 1), 0.1, 1)
     draw_ends(ax, found, projection, areas)
     frame(ax, projection, [_counted(found, projection), projection.note])
-    names = [
-        f"{place} ({size:,})" if leads else f"({size:,})"
-        for place, leads, size in zip(found.place, found.leads, sizes, strict=True)
-    ]
-    label_largest(ax, projection(found.end[found.place]), names, sizes, _NAMED)
+
+    def name(cluster: int) -> str:
+        leader = f"{found.place[cluster]} " if found.leads[cluster] else ""
+        return f"{leader}({sizes[cluster]:,})"
+
+    label_largest(ax, projection(found.end[found.place]), name, sizes, _NAMED)
     if figure:
         text = (marker("black", "$12$", 9, "none"), "leader's index (points in its cluster)")
         explain_colours(figure, found, projection, [text], points=False)
