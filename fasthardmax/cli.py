@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from . import info
+from ._new_file import new_file
 from ._validate import check_count
 from .dynamics import METHODS, simulate
 from .engines import engine_names
 from .equilibrium import equilibrium
 from .inputs import BUILT_IN, read_array, read_cloud
-from .storage import new_directory, new_file, save_equilibrium, save_trajectory
+from .storage import new_directory, save_equilibrium, save_trajectory
 
 __all__ = ["main"]
 

@@ -16,14 +16,7 @@ from .attention import Winners
 from .dynamics import Trajectory
 from .equilibrium import Equilibrium
 
-__all__ = [
-    "RUN_FILES",
-    "load_trajectory",
-    "new_directory",
-    "new_file",
-    "save_equilibrium",
-    "save_trajectory",
-]
+__all__ = ["RUN_FILES", "load_trajectory", "new_directory", "save_equilibrium", "save_trajectory"]
 
 RUN_FILES = ("equilibrium.npz", "picture.png", "summary.json", "trajectory.npz")
 
@@ -154,29 +147,3 @@ def save_equilibrium(
     if A is not None:
         arrays["A"] = A
     np.savez(path, **arrays)
-
-
-@contextlib.contextmanager
-def new_file(out: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """A path to write one file to, which becomes ``out`` if the block succeeds.
-
-    Like :func:`new_directory`: until then ``out`` stays as it was. ``force`` replaces a file.
-    """
-    target = Path(out).resolve()
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"out: got '{target}', expected its parent to be a directory")
-    if target.is_dir():
-        raise IsADirectoryError(f"out: got '{target}', which is a directory, expected a file")
-    if target.exists() and not force:
-        raise FileExistsError(
-            f"out: got '{target}', which exists already, expected a new file or --force"
-        )
-    try:
-        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
-            new = Path(aside, target.name)
-            yield new
-            new.replace(target)
-    except OSError as error:
-        if error.strerror is None:  # a sentence already
-            raise
-        raise type(error)(f"out: cannot write '{target}': {error.strerror}") from error

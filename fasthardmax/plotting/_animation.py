@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
+from .._new_file import new_file
 from ..dynamics import Trajectory
 from ..equilibrium import Equilibrium
-from ..storage import new_file
 from ._canvas import FIGURE_SIZE
 from ._common import PALETTE, check_one_cloud
 from ._frames import Film, Recorder, film_of

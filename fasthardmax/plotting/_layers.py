@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,7 @@ def _listed(numbers: Sequence[int]) -> str:
 class _Scene:
     """What all panels of one picture share: the plane, its window, and the points' colours."""
 
-    recorded: dict[int, NDArray[Any]]
+    recorded: Mapping[int, NDArray[Any]]
     plane: Projection
     leaders: NDArray[np.int64]
     leader_layer: NDArray[np.int64]
