@@ -247,6 +247,15 @@ def test_a_polytope_with_too_many_edges_is_left_out() -> None:
     assert "convex hull of the leaders" in legend(plot_leaders(limits(sphere[:50], max_layers=0)))
 
 
+def test_rounding_adds_no_edges() -> None:
+    noise = np.random.default_rng(0).uniform(-1e-7, 1e-7, (8, 3))
+    cube = np.array(np.meshgrid([-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0])).reshape(3, -1).T
+    assert len(edges(cube + noise)) == 12
+    plate = edges(cube * [1, 1, 1e-6] + noise)
+    sides = np.linalg.norm(plate[:, 0] - plate[:, 1], axis=1)
+    assert sorted(sides[sides > 1e-5].round(5)) == [2, 2, 2, 2]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_edges_of_bodies_in_general_position(seed: int) -> None:
     points = np.random.default_rng(seed).normal(size=(30, 3))
