@@ -212,7 +212,9 @@ def _simulate(args: argparse.Namespace) -> None:
 
 def _equilibrium(args: argparse.Namespace) -> None:
     with _reported(OSError, ValueError, TypeError, ImportError, MemoryError, of="equilibrium"):
-        from . import _summary, plotting
+        from . import _summary
+        from .plotting import plot_image_clusters
+        from .plotting._pictures import clusters_figure
 
         cloud = read_cloud(args.input)
         A = cloud.A if args.A is None else read_array(args.A, "A")
@@ -241,9 +243,9 @@ def _equilibrium(args: argparse.Namespace) -> None:
             (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
             save_equilibrium(folder / "equilibrium.npz", found, A)
             if cloud.images is None:
-                picture = plotting.clusters_figure(found)
+                picture = clusters_figure(found)
             else:
-                picture = plotting.plot_image_clusters(found, cloud.images)
+                picture = plot_image_clusters(found, cloud.images)
             picture.savefig(folder / "picture.png", dpi=150)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; nothing was written") from None

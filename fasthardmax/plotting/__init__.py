@@ -10,10 +10,9 @@ except ImportError:
 from ._animation import save_animation
 from ._images import plot_image_clusters
 from ._layers import plot_layers
-from ._pictures import clusters_figure, plot_clusters, plot_leaders, plot_trajectory
+from ._pictures import plot_clusters, plot_leaders, plot_trajectory
 
 __all__ = [
-    "clusters_figure",
     "plot_clusters",
     "plot_image_clusters",
     "plot_layers",

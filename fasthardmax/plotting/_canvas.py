@@ -30,15 +30,15 @@ def add_axes(figure: Figure, found: Clusters) -> Axes:
 
 def draw_ends(
     ax: Axes, found: Clusters, projection: Projection, areas: NDArray[Any] | None = None
-) -> list[Any]:
+) -> None:
     """Leaders, their hull, and other limits; ``areas`` (k,) of markers if they differ."""
     places, colours = projection(found.end[found.place]), found.colours(projection)[:-1]
     leaders = places[found.leads]
-    drawn = draw_outline(ax, edges(leaders[visible(projection, leaders)]))
+    draw_outline(ax, edges(leaders[visible(projection, leaders)]))
     for stars in (False, True):  # leaders in front
         which = found.leads if stars else ~found.leads
         if which.any():
-            drawn += draw_places(
+            draw_places(
                 ax,
                 projection,
                 places[which],
@@ -46,7 +46,6 @@ def draw_ends(
                 leaders=stars,
                 areas=None if areas is None else areas[which],
             )
-    return drawn
 
 
 def explain_colours(
