@@ -17,7 +17,7 @@ import numpy as np
 from fasthardmax._validate import check_threads
 
 try:
-    from . import report
+    from . import report, softmax
     from .ceilings import measure_ceilings
     from .contestants import INDEXED, OWN, PEERS
     from .race import FULL, QUICK, Track
@@ -29,18 +29,10 @@ except ImportError as error:
 def main() -> int:
     options = _options()
     cores = check_threads(None)
-    results: dict[str, Any] = {
-        "quick": options.quick,
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": _machine(cores),
-        "ceilings": [measure_ceilings(cores)],
-        "missing": {},
-        "contestants": {},
-        "sections": {},
-        "section_seconds": {},
-    }
+    results = begin(options.out, options.sections, options.quick, _machine(cores))
+    results["ceilings"].append(measure_ceilings(cores))
     with Track(QUICK if options.quick else FULL) as track:
-        results["missing"], results["contestants"] = track.missing, track.descriptions
+        track.missing, track.descriptions = results["missing"], results["contestants"]
         field = Field(track, options.contestants, cores, options.quick)
         for section in options.sections:
             print(f"-- {section}", file=sys.stderr, flush=True)
@@ -61,13 +53,34 @@ def main() -> int:
     return 1 if wrong else 0
 
 
+def begin(out: Path, sections: list[str], quick: bool, machine: dict[str, Any]) -> dict[str, Any]:
+    """The record of a new run, with the other sections of an earlier one like it in ``out``."""
+    results: dict[str, Any] = {
+        "quick": quick,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine,
+        "ceilings": [],
+        "missing": {},
+        "contestants": {},
+        "sections": {},
+        "section_seconds": {},
+    }
+    path = out / report.RESULTS
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    if all(earlier.get(field) == results[field] for field in ("quick", "machine")):
+        kept = {name: found for name, found in earlier["sections"].items() if name not in sections}
+        if kept:
+            results = {**earlier, "missing": {}, "sections": kept}
+    return results
+
+
 def wrong_answers(results: dict[str, Any]) -> list[str]:
     """Where the package itself, which must be exact, was not."""
     return [
         f"{record['name']}: {record['case']}"
         for records in results["sections"].values()
         for record in records
-        if record.get("name") in OWN
+        if record.get("name") in (*OWN, softmax.OWN)
         and (record.get("wrong") or record.get("inexact") or record.get("not_first"))
     ]
 
@@ -92,7 +105,8 @@ def _options() -> argparse.Namespace:
         type=_list_of(list(SECTIONS)),
         default=list(SECTIONS),
         metavar="A,B",
-        help=f"any of {', '.join(SECTIONS)}; all by default",
+        help=f"any of {', '.join(SECTIONS)}; all by default; what DIR holds "
+        "of the others stays, if it was measured on this machine",
     )
     options = parser.parse_args()
     try:

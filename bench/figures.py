@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .contestants import OWN
+from .depth_tables import PASSES_TARGETS, passes_by_kind
 from .search_tables import growth_series as search_series
 from .tables import best_rate, growth_series, pairs_per_second, timed
 from .timing import growth_exponent
 
-__all__ = ["growth", "near_linear", "speed"]
+__all__ = ["depth", "growth", "near_linear", "speed"]
 
 # Okabe and Ito's colours, told apart by all kinds of colour vision; the package's own in black.
 _STYLES = {
@@ -103,6 +104,33 @@ def growth(results: dict[str, Any], path: Path) -> bool:
             xlabel="points n", ylabel="seconds", xscale="log", yscale="log",
         )  # fmt: skip
         figure.legend(loc="outside right center")
+        figure.savefig(path)
+        plt.close(figure)
+    return True
+
+
+def depth(results: dict[str, Any], path: Path) -> bool:
+    """Passes over the queries, and 1000 layers in first layers; False without such results."""
+    by_matrix = passes_by_kind(results)
+    if not by_matrix:
+        return False
+    clouds = [(A, *cloud) for A, listed in by_matrix.items() for cloud in listed]
+    with plt.rc_context(_PAPER):
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(7.0, 0.8 + 0.16 * len(clouds)), sharey=True, layout="constrained"
+        )
+        for axes, column in ((left, 2), (right, 3)):
+            for A, colour in zip(PASSES_TARGETS, ("black", "#D55E00"), strict=True):
+                rows = [row for row, cloud in enumerate(clouds) if cloud[0] == A]
+                axes.scatter([clouds[row][column] for row in rows], rows, color=colour, s=12)
+            axes.grid(axis="y", linewidth=0.3)
+            axes.set_xscale("log")
+        for A, colour in zip(PASSES_TARGETS, ("black", "#D55E00"), strict=True):
+            left.axvline(PASSES_TARGETS[A], color=colour, linewidth=0.6, linestyle=":")
+        left.set_yticks(range(len(clouds)), [cloud[1] for cloud in clouds], fontsize=6)
+        left.invert_yaxis()
+        left.set_xlabel("passes over the queries\n(dotted: goals for either A, alpha >= 0.5)")
+        right.set_xlabel("1000 layers, in first layers")
         figure.savefig(path)
         plt.close(figure)
     return True

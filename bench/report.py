@@ -1,8 +1,8 @@
 """``python -m bench.report DIR``: the results in DIR as Markdown tables and figures.
 
 Reads ``results.json`` of ``python -m bench`` and ``operator.json`` of pytest-benchmark, whichever
-are there; writes ``report.md`` and the figures ``speed.png``, ``growth.png`` and
-``near-linear.png``. ``--into README.md`` also puts the short tables between the markers
+are there; writes ``report.md`` and the figures ``speed.png``, ``growth.png``, ``near-linear.png``
+and ``depth.png``. ``--into README.md`` also puts the short tables between the markers
 ``<!-- bench -->`` and ``<!-- /bench -->`` of that file.
 """
 
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import figures, operator_table, search_tables, tables
+from . import depth_tables, figures, operator_table, search_tables, softmax, tables
 
 __all__ = ["OPERATOR", "REPORT", "RESULTS", "put_between_markers", "render", "short", "write"]
 
@@ -52,7 +52,10 @@ def render(results: dict[str, Any]) -> str:
         ("Near-linear search, against other tools", search_tables.peers(results)),
         ("Near-linear search, hard data", search_tables.hard(results)),
         ("Near-linear search, growth with n", search_tables.growth(results)),
+        ("Softmax layers beside other tools", softmax.table(results)),
         ("What auto chose, and why", search_tables.choices(results)),
+        ("Infinite depth", depth_tables.clouds(results)),
+        ("Layers of many small clouds", depth_tables.batches(results)),
         ("All timings", tables.details(results)),
     ]  # fmt: skip
     return "\n".join(f"## {title}\n\n{table}" for title, table in parts if table)
@@ -65,6 +68,7 @@ def short(directory: Path) -> str:
         parts += [
             tables.speed_by_d(results),
             search_tables.summary(results),
+            depth_tables.summary(results),
             tables.agreement(results),
         ]
     if (measured := _read(directory / OPERATOR)) is not None:
@@ -81,6 +85,7 @@ def write(directory: Path) -> None:
             "speed.png": figures.speed,
             "growth.png": figures.growth,
             "near-linear.png": figures.near_linear,
+            "depth.png": figures.depth,
         }
         for name, draw in drawn.items():
             if draw(results, directory / name):

@@ -10,7 +10,7 @@ from typing import Any
 from fasthardmax._problem import self_attention
 from fasthardmax.engines import direct
 
-from . import cases, searching
+from . import cases, depth, searching, softmax
 from .cases import Case
 from .contestants import INDEXED, OWN, PEERS
 from .race import Entrant, Track
@@ -116,4 +116,6 @@ SECTIONS: dict[str, Callable[[Field], Iterator[Record]]] = {
     "near-linear": searching.near_linear,
     "hard": searching.hard,
     "near-linear growth": searching.growth,
+    "softmax": softmax.race,
+    "depth": depth.depth,
 }

@@ -70,7 +70,8 @@ def ceilings(results: Results) -> str:
                 both = [m[quantity][dtype][threads] / 1e9 for m in results["ceilings"]]
                 label = title if dtype == "any" else f"{title}, {dtype}"
                 rows.append([label, threads, *(f"{x:.1f}" for x in both), unit])
-    runs = ["at the start", "at the end"][: len(results["ceilings"])]
+    between = ["between sections"] * (len(results["ceilings"]) - 2)
+    runs = ["at the start", *between, "at the end"][: len(results["ceilings"])]
     return markdown(["limit of the machine", "threads", *runs, "unit"], rows)
 
 

@@ -5,6 +5,8 @@
 array([[3.]])
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .attention import Winners, hardmax_attention, hardmax_winners
 from .certificate import Certificate
 from .dynamics import Trajectory, simulate
@@ -13,6 +15,9 @@ from .explanation import Explanation, explain
 from .index import HardmaxIndex
 from .resume import resume
 from .trajectory_store import TrajectoryStore
+
+if TYPE_CHECKING:
+    from .clustering import HardmaxClustering as HardmaxClustering
 
 __version__ = "0.1.0"
 
@@ -32,3 +37,16 @@ __all__ = [
     "resume",
     "simulate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """HardmaxClustering, at first use: it needs scikit-learn."""
+    if name != "HardmaxClustering":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .clustering import HardmaxClustering
+
+    return HardmaxClustering
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "HardmaxClustering"])

@@ -20,14 +20,17 @@ class Resumable:
     NOT_SAVED: ClassVar[tuple[str, ...]] = ()
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Every attribute that is saved; the arrays are not copied."""
-        saved = {}
+        """Every attribute that is saved, but for those that are None; arrays are not copied."""
+        saved: dict[str, NDArray[Any]] = {}
         for name, value in vars(self).items():
-            if name in self.NOT_SAVED:
+            if name in self.NOT_SAVED or value is None:
                 continue
-            if not isinstance(value, (np.ndarray, np.generic, numbers.Number)):
+            if isinstance(value, Resumable):
+                saved |= {f"{name}.{part}": array for part, array in value.state().items()}
+            elif isinstance(value, (np.ndarray, np.generic, numbers.Number)):
+                saved[name] = np.asarray(value)
+            else:
                 raise TypeError(f"{name}: cannot be saved: {type(value).__name__}")
-            saved[name] = np.asarray(value)
         return saved
 
     def restore(self, saved: dict[str, NDArray[Any]]) -> None:
@@ -36,18 +39,23 @@ class Resumable:
         ``ValueError`` if it is not of the same names, dtypes and numbers of columns.
         """
         now = self.state()
-        if now.keys() != saved.keys():
+        optional = {name for name, value in vars(self).items() if value is None}
+        if not now.keys() <= saved.keys() <= now.keys() | optional:
             raise ValueError(f"state: got {sorted(saved)}, expected {sorted(now)}")
         for name, expected in now.items():
-            got = saved[name]
-            # Rows may be fewer: some arrays list the points that still matter.
-            if (got.dtype, got.ndim, got.shape[1:]) != (
-                expected.dtype, expected.ndim, expected.shape[1:],
-            ) or len(np.atleast_1d(got)) > len(np.atleast_1d(expected)):  # fmt: skip
+            got = saved[name]  # there may be more rows or fewer
+            if (got.dtype, got.shape[1:]) != (expected.dtype, expected.shape[1:]) or (
+                got.ndim != expected.ndim
+            ):
                 raise ValueError(
                     f"state: got {name} of shape {got.shape} and dtype {got.dtype}, expected "
                     f"{expected.shape} and {expected.dtype}"
                 )
         for name, got in saved.items():
-            kind = type(vars(self)[name])
-            setattr(self, name, got if kind is np.ndarray else kind(got.item()))
+            if "." not in name:
+                kind = type(vars(self)[name])
+                setattr(self, name, got if got.ndim else kind(got.item()))
+        for name, value in vars(self).items():
+            if isinstance(value, Resumable) and name not in self.NOT_SAVED:
+                parts = (key for key in saved if key.startswith(f"{name}."))
+                value.restore({key.partition(".")[2]: saved[key] for key in parts})

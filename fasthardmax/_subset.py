@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ._extent import feature_peaks
 from ._problem import Answer, Problem
+from ._state import Resumable
 from .engines import Runner
 from .numerics import canonical_scores
 
@@ -28,42 +29,62 @@ class TieSets(NamedTuple):
     indices: Index  # keys, counted within their cloud
 
 
-class Search:
+class Search(Resumable):
     """Runs one engine on any of the points of clouds (B, n, d), and counts its queries.
 
     Rows are queries: ``batch`` (m,), in increasing order, says which cloud each attends.
     """
 
-    def __init__(
-        self, points: NDArray[Any], matrix: NDArray[Any] | None, engine: Runner, threads: int
-    ) -> None:
+    NOT_SAVED = ("_matrix", "_engine", "_threads", "keys", "_kept", "_clouds", "_peak")
+
+    def __init__(self, matrix: NDArray[Any] | None, engine: Runner, threads: int) -> None:
         self.n_queries = 0
         self._matrix = matrix
         self._engine = engine
         self._threads = threads
-        self.look_at(points)
 
-    def look_at(self, points: NDArray[Any], kept: Index | None = None) -> None:
+    def look_at(
+        self, keys: NDArray[Any], kept: Index | None = None, clouds: Index | None = None
+    ) -> None:
         """The keys of the next searches: C-contiguous clouds (B, n, d), not copied.
 
-        Of a single cloud ``kept`` may name the points that matter, in increasing order.
+        They may be ``kept`` points of a single cloud, or some ``clouds``, in increasing order.
         """
-        self._points = points if kept is None else np.ascontiguousarray(points[:, kept])
+        self.keys = keys
         self._kept = kept
-        self._peak = feature_peaks(self._points, self._threads)[0]
+        self._clouds = clouds
+        self._peak = feature_peaks(keys, self._threads)[0]
 
     def queries(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The queries ``A x`` of rows ``x`` (m, d)."""
         return rows if self._matrix is None else canonical_scores(rows, self._matrix)
 
-    def winners(self, batch: Index, query: NDArray[Any]) -> tuple[Index, Index]:
-        """The first winner, within its cloud, and the number of winners of each row."""
-        first, count = np.empty((2, len(batch)), np.int64)
-        for rows, where, problem in self._problems(batch, query):
+    def winners(self, batch: Index | None, query: NDArray[Any]) -> tuple[Index, Index]:
+        """The first winner, within its cloud, and the number of winners of each row.
+
+        Without ``batch`` the rows are those of all clouds, equally many of each.
+        """
+        self.n_queries += len(query)
+        if len(query) == 0:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        if batch is None or len(self.keys) == 1:
+            problem = self._problem(np.arange(len(self.keys)), self._by_cloud(query))
             answer = self._engine.run(problem)
-            first[rows], count[rows] = answer.first[where], answer.count[where]
-        self.n_queries += len(batch)
-        return (first if self._kept is None else self._kept[first]), count
+            first, count = answer.first.reshape(-1), answer.count.reshape(-1)
+        else:
+            first, count = np.empty((2, len(batch)), np.int64)
+            for rows, where, problem in self._problems(self._entry(batch), query):
+                answer = self._engine.run(problem)
+                first[rows], count[rows] = answer.first[where], answer.count[where]
+        return (first if self._kept is None else self._kept.take(first)), count
+
+    def _by_cloud(self, query: NDArray[Any]) -> NDArray[Any]:
+        n_batch = len(self.keys)
+        length = len(query) // max(1, n_batch)
+        return np.ascontiguousarray(query).reshape(n_batch, length, query.shape[1])
+
+    def _entry(self, batch: Index) -> Index:
+        return batch if self._clouds is None else np.searchsorted(self._clouds, batch)
 
     def tie_sets(
         self, batch: Index, query: NDArray[Any], first: Index, count: Index
@@ -71,6 +92,7 @@ class Search:
         """All winners of rows whose first winners and counts are known, in bounded memory."""
         if self._kept is not None:
             first = np.searchsorted(self._kept, first)
+        batch = self._entry(batch)
         ends = np.cumsum(count)
         start = 0
         while start < len(batch):
@@ -112,7 +134,7 @@ class Search:
         A problem takes equally many queries for each cloud. Clouds are put together whose numbers
         lie between two powers of two, so that less than half of the queries are repetitions.
         """
-        n_rows = np.bincount(batch, minlength=len(self._points))
+        n_rows = np.bincount(batch, minlength=len(self.keys))
         offset = np.arange(len(batch)) - (np.cumsum(n_rows) - n_rows)[batch]
         size = np.frexp(n_rows - 0.5)[1]  # k where 2^(k-1) < n_rows <= 2^k
         size[n_rows == 0] = -2
@@ -135,8 +157,8 @@ class Search:
         same = np.zeros(len(clouds), np.int64)
         return Problem(
             query=queries,
-            key=self._points,
-            value=np.empty((1, self._points.shape[1], 0), self._points.dtype),
+            key=self.keys,
+            value=np.empty((1, self.keys.shape[1], 0), self.keys.dtype),
             query_of=np.arange(len(clouds), dtype=np.int64),
             key_of=clouds,
             value_of=same,

@@ -28,13 +28,12 @@ def summarise(trajectory: Trajectory, seconds: float) -> dict[str, Any]:
     """A trajectory of one cloud in JSON's types; its leaders by decreasing cluster size.
 
     A cluster is a leader and the points that end up with it. ``seconds`` is the time of
-    ``simulate``, the start-up of its engine included; it compares n^2 pairs in each layer, and
-    once more for the winners of the last.
+    ``simulate``, the start-up of its engine included; a pass over all queries compares n^2 pairs.
     """
     n, d = trajectory.points.shape
     labels, leaders = trajectory.labels, np.flatnonzero(trajectory.leader_layer >= 0)
     sizes = np.bincount(labels[labels >= 0], minlength=n)
-    pairs = n * n * (trajectory.n_layers + 1)
+    pairs = n * n * trajectory.n_passes
     return {
         "version": __version__,
         "n": n,
@@ -42,8 +41,10 @@ def summarise(trajectory: Trajectory, seconds: float) -> dict[str, Any]:
         "dtype": str(trajectory.points.dtype),
         "layers": trajectory.n_layers,
         "alpha": trajectory.alpha if math.isfinite(trajectory.alpha) else "inf",
+        "beta": trajectory.beta if math.isfinite(trajectory.beta) else "inf",
         "engine": trajectory.engine,
         "seconds": seconds,
+        "passes": trajectory.n_passes,
         "pairs_per_second": pairs / seconds,
         "not_settled": int(np.count_nonzero(labels < 0)),
         "leaders": [
@@ -62,13 +63,18 @@ def print_table(summary: dict[str, Any], out: str) -> None:
     console = Console()
     leaders = summary["leaders"]
     facts = Table.grid(padding=(0, 2))
+    model = f"{summary['layers']} layers, alpha {summary['alpha']}, A {summary['A']}"
+    led = f"{len(leaders)}, with {summary['n'] - summary['not_settled']} points; "
+    led += f"{summary['not_settled']} not settled"
+    if summary["beta"] != "inf":
+        model += f", softmax with beta {summary['beta']:g}"
+        led = "none: every point counts in every mean"
     for name, fact in {
         "input": f"{summary['input']}: {summary['n']} points in {summary['d']} dimensions",
-        "model": f"{summary['layers']} layers, alpha {summary['alpha']}, A {summary['A']}",
+        "model": model,
         "engine": f"{summary['engine']}: {summary['seconds']:.3g} s with its start-up, "
         f"{summary['pairs_per_second']:.3g} pairs per second",
-        "leaders": f"{len(leaders)}, with {summary['n'] - summary['not_settled']} points; "
-        f"{summary['not_settled']} not settled",
+        "leaders": led,
         "written": out,
     }.items():
         facts.add_row(name, fact)

@@ -16,6 +16,7 @@ __all__ = [
     "TIES",
     "as_array",
     "check_alpha",
+    "check_beta",
     "check_choice",
     "check_count",
     "check_finite",
@@ -102,6 +103,24 @@ def check_alpha(alpha: object) -> float:
     raise ValueError(f"alpha: got {alpha!r}, expected a number of at least 0 (inf is allowed)")
 
 
+def check_beta(beta: object, dtype: np.dtype[Any]) -> float:
+    """``beta`` as a float that is infinite, or from 0 to a quarter of the dtype's largest number.
+
+    The quarter leaves room for a change of base.
+    """
+    limit = score_limit(dtype)
+    try:
+        number = float(beta) if isinstance(beta, numbers.Real) else math.nan
+    except OverflowError:
+        number = math.nan
+    if isinstance(beta, bool) or not (0 <= number <= limit or number == math.inf):
+        raise ValueError(
+            f"beta: got {beta!r}, expected a number from 0 to {limit:.3g} (in {dtype}), or inf for "
+            "hardmax"
+        )
+    return number
+
+
 def check_points(points: ArrayLike) -> NDArray[Any]:
     """``points`` as a finite array (n, d) or (B, n, d), not yet promoted."""
     array = as_array("points", points)
@@ -122,15 +141,15 @@ def check_matrix(name: str, matrix: ArrayLike, d: int) -> NDArray[Any]:
     return array
 
 
-def check_reach(points: NDArray[Any], matrix: NDArray[Any] | None) -> None:
+def check_reach(points: NDArray[Any], matrix: NDArray[Any] | None, peak: NDArray[Any]) -> None:
     """``ValueError`` if scores or sums of points (B, n, d) could overflow at any layer.
 
-    Points stay in the convex hull of their start, so one look at the start is enough.
+    Points stay in the convex hull of their start, so the largest magnitudes ``peak`` (d,) of its
+    features are enough.
     """
     if points.size == 0:
         return
     limit = score_limit(points.dtype)
-    peak = np.abs(points).max(axis=(0, 1))
     query_peak = peak if matrix is None else peak_score(np.abs(matrix), peak[None, :])
     if float(peak.max()) * points.shape[1] > limit:
         raise ValueError(

@@ -1,10 +1,11 @@
-"""The command line: ``fasthardmax simulate``, ``resume``, ``equilibrium`` and ``info``."""
+"""The command line: ``simulate``, ``resume``, ``equilibrium``, ``animate`` and ``info``."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import Any, NoReturn
 from numpy.typing import NDArray
 
 from . import _cli_long_runs, info
+from ._new_file import new_file
+from ._validate import check_count
 from .dynamics import METHODS, simulate
 from .engines import engine_names
 from .equilibrium import equilibrium
@@ -27,9 +30,11 @@ __all__ = ["main"]
 _ON_COMMAND_LINE = {
     "A": "--A",
     "alpha": "--alpha",
+    "beta": "--beta",
     "checkpoint": "--checkpoint",
     "engine": "--engine",
     "max_layers": "--max-layers",
+    "method": "--method",
     "n_layers": "--layers",
     "num_threads": "--threads",
     "out": "--out",
@@ -90,9 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--method",
         choices=METHODS,
-        default=METHODS[0],
         help="search at every layer, or only for points that may still change course "
-        "(default %(default)s)",
+        f"(default {METHODS[0]})",
+    )
+    run.add_argument(
+        "--beta",
+        type=float,
+        default=math.inf,
+        help="inverse temperature: softmax attention, to compare with (default %(default)s, which "
+        "is hardmax)",
     )
     run.add_argument(
         "--record",
@@ -122,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         "equilibrium",
         help="find the limit of every point under infinitely many layers",
         description="Find the limit of every point under infinitely many layers. Writes "
-        "equilibrium.npz and summary.json into a new directory.",
+        "equilibrium.npz, summary.json and picture.png into a new directory.",
     )
     _add_common(limit)
     limit.add_argument(
@@ -135,12 +146,25 @@ def _parser() -> argparse.ArgumentParser:
         "--certify", action="store_true", help="check the result from scratch, which takes longer"
     )
     limit.set_defaults(run=_equilibrium)
+    film = commands.add_parser(
+        "animate",
+        help="show the points moving from layer to layer",
+        description="Run a deep hardmax transformer on points, and write them moving from layer to "
+        "layer as a GIF, an MP4 (needs ffmpeg), or a page for the browser that needs no server.",
+    )
+    _add_common(film, out="FILE", what="the file to write: .gif, .mp4 or .html")
+    film.add_argument(
+        "--layers", type=int, default=30, help="number of layers (default %(default)s)"
+    )
+    film.set_defaults(run=_animate)
     about = commands.add_parser("info", help="print versions, CPU features, threads and engines")
     about.set_defaults(run=_info)
     return parser
 
 
-def _add_common(command: argparse.ArgumentParser) -> None:
+def _add_common(
+    command: argparse.ArgumentParser, out: str = "DIR", what: str = "the directory to write"
+) -> None:
     """What every command on points takes."""
     command.add_argument(
         "input",
@@ -149,7 +173,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         "or one called 'points'; a .csv file with or without a header), or a built-in name: "
         + ", ".join(BUILT_IN),
     )
-    command.add_argument("--out", metavar="DIR", required=True, help="the directory to write")
+    command.add_argument("--out", metavar=out, required=True, help=what)
     command.add_argument("--alpha", type=float, default=0.5, help="step size (default %(default)s)")
     command.add_argument(
         "--A",
@@ -162,7 +186,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     )
     _add_threads(command)
     command.add_argument(
-        "--force", action="store_true", help="replace DIR, an earlier run's, if it exists"
+        "--force", action="store_true", help=f"replace {out}, an earlier run's, if it exists"
     )
 
 
@@ -203,6 +227,7 @@ def _simulate(args: argparse.Namespace) -> None:
                     alpha=args.alpha,
                     n_layers=args.layers,
                     A=A,
+                    beta=args.beta,
                     method=args.method,
                     record=args.record,
                     engine=args.engine,
@@ -239,6 +264,7 @@ def _simulate_long(args: argparse.Namespace, cloud: Cloud, A: NDArray[Any] | Non
             alpha=args.alpha,
             n_layers=args.layers,
             A=A,
+            beta=args.beta,
             method=args.method,
             record=store,
             engine=args.engine,
@@ -261,6 +287,8 @@ def _resume(args: argparse.Namespace) -> None:
 def _equilibrium(args: argparse.Namespace) -> None:
     with _reported(OSError, ValueError, TypeError, ImportError, MemoryError, of="equilibrium"):
         from . import _summary
+        from .plotting import plot_image_clusters
+        from .plotting._pictures import clusters_figure
 
         cloud = read_cloud(args.input)
         A = cloud.A if args.A is None else read_array(args.A, "A")
@@ -288,9 +316,53 @@ def _equilibrium(args: argparse.Namespace) -> None:
                 summary["not_verified"] = found.certificate().n_not_verified
             (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
             save_equilibrium(folder / "equilibrium.npz", found, A)
+            if cloud.images is None:
+                picture = clusters_figure(found)
+            else:
+                picture = plot_image_clusters(found, cloud.images)
+            picture.savefig(folder / "picture.png", dpi=150)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; nothing was written") from None
     _summary.print_equilibrium(summary, args.out)
+
+
+def _animate(args: argparse.Namespace) -> None:
+    kinds = (ValueError, TypeError, ImportError, RuntimeError, MemoryError)
+    with _reported(OSError, *kinds, of="animate"):
+        from .plotting import _animation
+
+        layers = check_count("n_layers", args.layers, 1)
+        suffix = _animation.check_suffix(args.out)
+        cloud = read_cloud(args.input)
+        A = cloud.A if args.A is None else read_array(args.A, "A")
+        k = _animation.coordinates(cloud.points.shape[1], suffix)
+        recorder = _animation.Recorder(range(layers + 1), k)
+    try:
+        with (
+            _reported(OSError, of="animate"),
+            new_file(args.out, force=args.force) as path,
+        ):
+            with _reported(*kinds, of="animate"):
+                trajectory = simulate(
+                    cloud.points,
+                    alpha=args.alpha,
+                    n_layers=layers,
+                    A=A,
+                    record=recorder,
+                    engine=args.engine,
+                    num_threads=args.threads,
+                    progress=sys.stderr.isatty(),
+                )
+            film = recorder.film(trajectory)
+            _animation.write_film(film, path)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; nothing was written") from None
+    n, d = cloud.points.shape
+    frames = f" in {len(film.layers)} frames" if len(film.layers) <= layers else ""
+    print(
+        f"{args.out}: {n} points in {d} dimensions, layers 0 to {layers}{frames}, "
+        f"{len(trajectory.leaders)} leaders"
+    )
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import numbers
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from . import engines
 from ._clouds import read_clouds
 from ._problem import self_attention
-from ._validate import check_alpha, check_choice, check_count, check_threads
+from ._validate import check_alpha, check_beta, check_choice, check_count, check_threads
 from .attention import Winners
 from .settling import Settling
+from .softening import Softening
 from .stepping import Stepping
 from .trajectory_store import TrajectoryStore
 
@@ -24,7 +26,7 @@ __all__ = ["METHODS", "Callback", "Trajectory", "simulate"]
 
 Callback = Callable[[int, NDArray[Any], Winners], object]
 
-METHODS = ("stepped", "settling")
+METHODS = ("settling", "stepped")
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +52,12 @@ class Trajectory:
         The leader that each point ends up with: the first leader that was its only winner, from
         which point on it moves to that leader for ever. -1: not settled on a leader.
     engine : str
-        The engine that ran last: "auto" chooses one for each layer.
+        The engine that ran last: "auto" chooses one for each layer; "softmax" for a finite beta.
+    beta : float
+        The inverse temperature; infinite for hardmax. A softmax run has no winners and no leaders:
+        first winners, ``leader_layer`` and ``labels`` are -1, counts 0.
+    n_passes : float
+        How many queries were searched for, over n: the cost in passes over all queries.
     """
 
     points: NDArray[Any]
@@ -59,8 +66,10 @@ class Trajectory:
     leader_layer: NDArray[np.int64]
     labels: NDArray[np.int64]
     n_layers: int = 0
+    n_passes: float = 0.0
     recorded: Mapping[int, NDArray[Any]] = field(default_factory=dict)
     winners: Mapping[int, Winners] = field(default_factory=dict)
+    beta: float = math.inf
 
     @property
     def leaders(self) -> NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -75,7 +84,8 @@ def simulate(
     alpha: float,
     n_layers: int,
     A: ArrayLike | None = None,
-    method: str = "stepped",
+    beta: float = math.inf,
+    method: str | None = None,
     record: str | int | Callback | TrajectoryStore = "last",
     engine: str = "auto",
     num_threads: int | None = None,
@@ -95,10 +105,13 @@ def simulate(
     n_layers : int, at least 0
     A : array_like, shape (d, d), optional
         The identity by default. Symmetric positive definite in the paper; any matrix runs.
-    method : {"stepped", "settling"}, default "stepped"
-        "stepped" finds every point's winners at every layer, in the canonical arithmetic.
+    beta : float in [0, inf], default inf
+        Inverse temperature. Infinite: hardmax. Finite: softmax attention, in which every point
+        counts, ``mean = sum_j p_ij x_j`` with ``p_ij ~ exp(beta <A x_i, x_j>)``; for comparison.
+    method : {"settling", "stepped"}, default "settling"
         "settling" does not search for the winners of points whose future is known: it is closer to
-        exact dynamics, and a thousand layers take it about as long as a few.
+        exact dynamics, and a thousand layers take it about as long as two. "stepped" finds every
+        point's winners at every layer, in the canonical arithmetic.
     record : {"last", "all"} or int or callable or TrajectoryStore, default "last"
         Which layers to keep: the last, all, or every so many (the start and the last included).
         A callable is given ``(layer, points, winners)`` at every layer, 0 and the last included;
@@ -106,7 +119,7 @@ def simulate(
         well. A :class:`~fasthardmax.TrajectoryStore` streams them to a directory, from which an
         interrupted run can be resumed.
     engine, num_threads
-        As for :func:`fasthardmax.hardmax_attention`.
+        As for :func:`fasthardmax.hardmax_attention`. No engine but "auto" for a finite ``beta``.
     progress : bool, default False
         Show a progress bar; needs the extra ``cli``.
 
@@ -117,8 +130,9 @@ def simulate(
     Raises
     ------
     ValueError
-        For wrong shapes, NaN or infinity, negative ``alpha``, points so large that scores or sums
-        could overflow, unknown options.
+        For wrong shapes, NaN or infinity, negative ``alpha`` or ``beta``, points so large that
+        scores or sums could overflow, unknown options, and settling or an engine with a finite
+        ``beta``.
     TypeError
         For inputs that are not real numbers of at most 64 bits.
 
@@ -141,18 +155,25 @@ def simulate(
     canonical arithmetic decides. Recorded winners of settled points are those with which they
     settled.
 
+    *Softmax* (finite ``beta``) is deterministic too, but has its own contract and accuracy, stated
+    and proved in :mod:`fasthardmax.softening`: a few ulps of the largest coordinate for each layer.
+    It follows the hardmax path for a time that grows exponentially in ``beta``, and then leaves it.
+    The hardmax winners of its points cost a search: ask :func:`fasthardmax.hardmax_winners`.
+
     A keyboard interrupt, or an exception in the callback, leaves with the partial result in its
     attribute ``trajectory``: its ``points`` are those after ``n_layers`` complete layers.
 
-    Cost: a pass over all queries is O(n^2 d). Stepping takes one for each layer and one more, which
-    finds the winners of the last. Settling takes as many as :func:`~fasthardmax.equilibrium`, one
-    to four in total for most data and one for each layer at worst; a layer with points that still
-    move costs another O(n d). Memory is O(n d) and the recorded layers, unless a store has them.
+    Cost: a pass over all queries is O(n^2 d). Softmax takes one for each layer, and stepping one
+    more, which finds the winners of the last. Settling takes as many as
+    :func:`~fasthardmax.equilibrium`, one to four in total for most data and one for each layer at
+    worst; a layer with points that still move costs another O(n d). Memory is O(n d) and the
+    recorded layers, unless a store has them.
 
     References
     ----------
     Alcalde, Fantuzzi, Zuazua, "Clustering in pure-attention hardmax transformers and its role in
     sentiment analysis", SIAM J. Math. Data Sci. 7(3), 2025, arXiv:2407.01602 (the model).
+    "Attention's forward pass and Frank-Wolfe", arXiv:2508.09628 (softmax at large ``beta``).
 
     Examples
     --------
@@ -165,20 +186,31 @@ def simulate(
     >>> run.leaders, run.labels
     (array([0, 1]), array([0, 1, 0]))
     """
-    check_choice("method", method, METHODS)
+    if method is not None:
+        check_choice("method", method, METHODS)
     check_choice("engine", engine, engines.engine_names())
     layers = check_count("n_layers", n_layers, 0)
     alpha = check_alpha(alpha)
     threads = check_threads(num_threads)
     keep, callback = _recording(record)
-    clouds, matrix, single = read_clouds(points, A)
-    searches = layers + 1 if method == "stepped" else min(layers + 1, 2)  # about
-    runner = engines.Runner(engine, self_attention(clouds, clouds, threads), searches)
-    kind = Settling if method == "settling" else Stepping
-    state = kind(clouds, alpha, matrix, runner, threads)
+    clouds, matrix, single = read_clouds(points, A, threads)
+    beta = check_beta(beta, clouds.dtype)
+    kernel: engines.Runner | Softening
+    state: Settling | Stepping | Softening
+    if math.isfinite(beta):
+        _check_softmax(beta, method, engine)
+        kernel = state = Softening(clouds, alpha, beta, matrix, threads)
+    else:
+        method = method or METHODS[0]
+        searches = min(layers + 1, 2) if method == "settling" else layers + 1  # about
+        kernel = engines.Runner(engine, self_attention(clouds, clouds, threads), searches)
+        kind = Settling if method == "settling" else Stepping
+        state = kind(clouds, alpha, matrix, kernel, threads)
     store = record if isinstance(record, TrajectoryStore) else None
-    run = _Run(state, alpha, runner, single=single, store=store)
-    options = {"alpha": alpha, "n_layers": layers, "method": method, "engine": engine}
+    run = _Run(state, alpha, beta, kernel, single=single, store=store)
+    options = {
+        "alpha": alpha, "beta": beta, "n_layers": layers, "method": method, "engine": engine,
+    }  # fmt: skip
     try:
         with run.kept(clouds, matrix, options), _progress_bar(layers, progress) as advance:
             run.advance(layers, keep, callback, advance)
@@ -193,15 +225,17 @@ class _Run:
 
     def __init__(
         self,
-        layers: Settling | Stepping,
+        layers: Settling | Stepping | Softening,
         alpha: float,
-        engine: engines.Runner,
+        beta: float,
+        engine: engines.Runner | Softening,
         *,
         single: bool,
         store: TrajectoryStore | None,
     ) -> None:
         self._layers = layers
         self._alpha = alpha
+        self._beta = beta
         self._engine = engine
         self._single = single
         self._store = store
@@ -232,13 +266,14 @@ class _Run:
             if store is not None and store.is_due(layers.layer) and layers.layer < n_layers:
                 store.save(layers.layer, self._result(), layers.state())
             layers.search()
-            winners = Winners(self._shaped(layers.first), self._shaped(layers.count))
-            if layers.layer == n_layers or keep(layers.layer):
-                if store is not None:
-                    store.add(layers.layer, self._shaped(layers.points), winners)
-                else:
-                    self._recorded[layers.layer] = self._shaped(layers.points)
-                    self._winners[layers.layer] = winners
+            recorded = layers.layer == n_layers or keep(layers.layer)
+            if recorded or callback is not None:
+                winners = Winners(self._shaped(layers.first), self._shaped(layers.count))
+            if recorded and store is not None:
+                store.add(layers.layer, self._shaped(layers.points), winners)
+            elif recorded:
+                self._recorded[layers.layer] = self._shaped(layers.points)
+                self._winners[layers.layer] = winners
             if callback is not None:
                 points = self._shaped(layers.points).view()
                 points.setflags(write=False)
@@ -264,8 +299,10 @@ class _Run:
             leader_layer=self._shaped(self._layers.leader_layer),
             labels=self._shaped(self._layers.labels),
             n_layers=self._layers.layer,
+            n_passes=self._n_passes(),
             recorded=stored.recorded if stored else dict(self._recorded),
             winners=stored.winners if stored else dict(self._winners),
+            beta=self._beta,
         )
 
     def _result(self) -> dict[str, NDArray[Any]]:
@@ -275,10 +312,28 @@ class _Run:
             "leader_layer": self._shaped(self._layers.leader_layer),
             "labels": self._shaped(self._layers.labels),
             "engine": np.array(self._engine.name),
+            "n_passes": np.array(self._n_passes()),
         }
+
+    def _n_passes(self) -> float:
+        return self._layers.n_queries / max(1, self._layers.points[..., :1].size)
 
     def _shaped(self, array: NDArray[Any]) -> NDArray[Any]:
         return array[0] if self._single else array
+
+
+def _check_softmax(beta: float, method: str | None, engine: str) -> None:
+    """``ValueError`` for options that only hardmax has."""
+    if method == "settling":
+        raise ValueError(
+            f"method: got 'settling' with beta {beta:g}, expected 'stepped': points settle under "
+            "hardmax only (beta inf)"
+        )
+    if engine != "auto":
+        raise ValueError(
+            f"engine: got {engine!r} with beta {beta:g}, expected 'auto': engines search for the "
+            "winners of hardmax (beta inf)"
+        )
 
 
 def _recording(

@@ -56,7 +56,6 @@ class Equilibrium:
     """
 
     limit: NDArray[Any]
-    kind: NDArray[np.str_]
     labels: NDArray[np.int64]
     settled_at: NDArray[np.int64]
     residual: NDArray[Any]
@@ -67,6 +66,13 @@ class Equilibrium:
     engine: str
     _start: NDArray[Any] = field(repr=False)  # (B, n, d)
     _matrix: NDArray[Any] | None = field(repr=False)
+
+    @property
+    def kind(self) -> NDArray[np.str_]:
+        """What each limit is; a new array of words at each call."""
+        word = np.where(self.settled_at >= 0, np.where(self.leader_of >= 0, 1, 2), 0)
+        other = "face" if _is_spd(self._matrix) else "stationary"
+        return np.array(["not settled", "leader", other])[word]
 
     @property
     def leaders(self) -> NDArray[np.int64] | tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -196,7 +202,7 @@ def equilibrium(
     if max_layers is not None:
         deepest = check_count("max_layers", max_layers, 0)
     threads = check_threads(num_threads)
-    clouds, matrix, single = read_clouds(points, A)
+    clouds, matrix, single = read_clouds(points, A, threads)
     runner = engines.Runner(engine, self_attention(clouds, clouds, threads), 2)
 
     layers = Settling(clouds, alpha, matrix, runner, threads)
@@ -205,23 +211,18 @@ def equilibrium(
         layers.go_to(layers.layer + 1)
         layers.search()
 
-    settled_at, leader_of = layers.settled_at, layers.roots
-    settled = settled_at >= 0
-    limit = np.where(settled[:, :, None], layers.limit, layers.points)
-    kind = np.where(leader_of >= 0, "leader", "face" if _is_spd(matrix) else "stationary")
-    kind = np.where(settled, kind, "not settled")
-    n_points = settled.size
+    settled_at = layers.settled_at
+    n_points = settled_at.size
 
     def shaped(array: NDArray[Any]) -> NDArray[Any]:
         return array[0] if single else array
 
     return Equilibrium(
-        limit=shaped(limit),
-        kind=shaped(kind),
-        labels=shaped(_clusters(limit, settled)),
+        limit=shaped(layers.limit),
+        labels=shaped(layers.clusters),
         settled_at=shaped(settled_at),
         residual=shaped(layers.residual),
-        leader_of=shaped(leader_of),
+        leader_of=shaped(layers.roots),
         n_layers=layers.layer,
         n_passes=layers.n_queries / n_points if n_points else 0.0,
         alpha=alpha,
@@ -241,20 +242,3 @@ def _is_spd(matrix: NDArray[Any] | None) -> bool:
     except np.linalg.LinAlgError:
         return False
     return True
-
-
-def _clusters(limit: NDArray[Any], settled: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Numbers of the distinct limits of each cloud, in order of their first points."""
-    labels = np.full(settled.shape, -1, np.int64)
-    batch, point = np.nonzero(settled)
-    place = limit[batch, point] + limit.dtype.type(0)
-    order = np.lexsort((*place.T[::-1], batch))  # stable: the first point of a place comes first
-    differs = np.ones(len(order), bool)
-    differs[1:] = (np.diff(batch[order]) != 0) | (place[order[1:]] != place[order[:-1]]).any(axis=1)
-    first = order[differs]  # of each cluster
-    rank = np.empty(len(first), np.int64)
-    by_cloud = np.argsort(first, kind="stable")
-    rank[by_cloud] = np.arange(len(first))
-    rank -= np.searchsorted(batch[first[by_cloud]], batch[first])
-    labels[batch[order], point[order]] = rank[np.cumsum(differs) - 1]
-    return labels

@@ -16,6 +16,8 @@ __all__ = ["OPTIONAL", "report"]
 OPTIONAL = {
     "rich": "cli",
     "matplotlib": "plot",
+    "scipy": "plot",
+    "imageio-ffmpeg": "video",
     "scikit-learn": "data",
     "torch": "torch",
     "numba-cuda": "cuda",

@@ -36,7 +36,7 @@ class Stepping(Resumable):
         self._engine = engine
         self._threads = threads
         self._c = step_size(alpha, clouds.dtype)
-        self.layer = 0
+        self.layer = self.n_queries = 0
         self.points = clouds
         self.n_moving = clouds.shape[0] * clouds.shape[1]  # all are searched at every layer
         self.leader_layer = np.full(clouds.shape[:2], -1, np.int64)
@@ -51,6 +51,7 @@ class Stepping(Resumable):
             rows = x.reshape(x.shape[0] * x.shape[1], x.shape[2])
             query = canonical_scores(rows, self._matrix).reshape(x.shape)
         answer = self._engine.run(self_attention(x, query, self._threads))
+        self.n_queries += self.n_moving
         self.first, self.count, self._mean = answer.first, answer.count, answer.mean
         self._follow_leaders()
 

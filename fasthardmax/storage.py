@@ -25,7 +25,7 @@ def save_trajectory(
 
     Its arrays: ``layers`` (K,), the recorded layer numbers; ``points`` (K, n, d); ``first`` and
     ``count`` (K, n), the winners; ``leaders`` (m,); ``leader_layer`` and ``labels`` (n,);
-    ``alpha``; ``engine``; and ``A`` (d, d) if it is given.
+    ``alpha``; ``beta``; ``engine``; ``n_passes``; and ``A`` (d, d) if it is given.
     """
     layers = sorted(trajectory.recorded)
     arrays: dict[str, Any] = {
@@ -37,7 +37,9 @@ def save_trajectory(
         "leader_layer": trajectory.leader_layer,
         "labels": trajectory.labels,
         "alpha": trajectory.alpha,
+        "beta": trajectory.beta,
         "engine": trajectory.engine,
+        "n_passes": trajectory.n_passes,
     }
     if A is not None:
         arrays["A"] = A
@@ -63,8 +65,10 @@ def load_trajectory(path: str | os.PathLike[str]) -> Trajectory:
         leader_layer=data["leader_layer"],
         labels=data["labels"],
         n_layers=layers[-1],
+        n_passes=float(data["n_passes"]),
         recorded=dict(zip(layers, data["points"], strict=True)),
         winners=dict(zip(layers, winners, strict=True)),
+        beta=float(data["beta"]),
     )
 
 
@@ -73,10 +77,12 @@ def _load_run(stored: StoredRun) -> Trajectory:
     return Trajectory(
         points=result["points"],
         alpha=stored.options["alpha"],
+        beta=stored.options["beta"],
         engine=str(result["engine"]),
         leader_layer=result["leader_layer"],
         labels=result["labels"],
         n_layers=int(result["layer"]),
+        n_passes=float(result["n_passes"]),
         recorded=stored.recorded,
         winners=stored.winners,
     )

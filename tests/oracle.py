@@ -116,6 +116,17 @@ def attention(
     return Attention(out, first, count, np.array(indptr, INT), np.array(indices, INT))
 
 
+def soft_means(queries, points, beta):
+    """Means of points under weights exp(beta score) of each query, in NumPy's longest floats."""
+    beta, far = np.longdouble(beta), points.astype(np.longdouble)
+    means = []
+    for query in queries:
+        scores = np.array([score(query, point) for point in points], np.longdouble)
+        weights = np.exp(beta * (scores - scores.max()))
+        means.append((weights[:, None] * far).sum(axis=0) / weights.sum())
+    return np.array(means)
+
+
 def step_size(alpha, dtype):
     """alpha / (1 + alpha), rounded once, half to even, from exact rational arithmetic."""
     if math.isinf(alpha):

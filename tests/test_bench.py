@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import cases, operator_table, report, tables, timing
-from bench.__main__ import wrong_answers
+from bench.__main__ import begin, wrong_answers
 from bench.cases import KINDS, Case
 from bench.ceilings import _run_chains
 from bench.contestants import PEERS
@@ -257,6 +257,17 @@ def test_a_target_beyond_the_ceiling_is_named_so():
 def test_share_of_the_ceiling():
     # 10^9 pairs of 2 x 3 operations a second, of 8 x 10^9.
     assert "| 3 | 0.75 met |  | 0.4 |" in tables.roofline(results_with(RACE))
+
+
+def test_a_run_of_some_sections_keeps_the_others_of_a_run_like_it(tmp_path):
+    machine = {"cores": 2}
+    earlier = begin(tmp_path, ["winners"], False, machine)
+    earlier["sections"] = {"winners": [1], "memory": [2]}
+    (tmp_path / report.RESULTS).write_text(json.dumps(earlier))
+    assert begin(tmp_path, ["memory"], False, machine)["sections"] == {"winners": [1]}
+    assert begin(tmp_path, ["memory", "winners"], False, machine)["sections"] == {}
+    assert begin(tmp_path, ["memory"], True, machine)["sections"] == {}
+    assert begin(tmp_path, ["memory"], False, {"cores": 3})["sections"] == {}
 
 
 def test_exponents_join_both_sections():

@@ -59,7 +59,8 @@ def test_a_built_in_start(name: str, here: Path) -> None:
         assert "A" not in file.files
     found = summary()
     n = len(expected.points)
-    assert found["pairs_per_second"] == n * n * 31 / found["seconds"]
+    assert found["passes"] == expected.n_passes
+    assert found["pairs_per_second"] == n * n * expected.n_passes / found["seconds"]
     assert found["seconds"] > 0
     sizes = [leader["cluster_size"] for leader in found["leaders"]]
     assert sizes == sorted(sizes, reverse=True)
@@ -98,6 +99,36 @@ def test_digits_are_drawn_as_images(monkeypatch: pytest.MonkeyPatch) -> None:
     with np.load("out/trajectory.npz") as file:
         assert_same_bits(file["A"], cloud.A)
     assert os.path.getsize("out/picture.png") < 150_000
+
+
+def test_a_temperature_reaches_the_simulation(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["square", "--layers", "3", "--beta", "2", "--out", "out"]
+    assert main(["simulate", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "softmax with beta 2" in printed
+    assert "none: every point counts" in printed
+    run = load_trajectory("out/trajectory.npz")
+    expected = simulate(read_cloud("square").points, alpha=0.5, n_layers=3, beta=2)
+    assert_same_bits(run.points, expected.points)
+    found = summary()
+    assert (found["beta"], found["engine"], found["leaders"]) == (2.0, "softmax", [])
+    assert found["pairs_per_second"] == 10 * 10 * 3 / found["seconds"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--beta", "-1"], "--beta: got -1.0, expected a number from 0 to 4.49e+307 (in float64)"),
+        (["--beta", "2", "--method", "settling"], "--method: got 'settling' with beta 2, expected"),
+        (["--beta", "2", "--engine", "direct"], "--engine: got 'direct' with beta 2, expected"),
+    ],
+)
+def test_what_does_not_go_with_a_temperature(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    assert main(["simulate", "square", *options, "--out", "out"]) == 2
+    assert capsys.readouterr().err.startswith(f"fasthardmax simulate: error: {sentence}")
+    assert os.listdir(here) == []
 
 
 def test_a_method_reaches_the_simulation() -> None:
@@ -209,7 +240,7 @@ def test_an_interrupt_says_how_far_it_came_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(reference, "run", interrupt_at_call(5))
-    assert run("square", "--out", "out") == 130
+    assert run("square", "--method", "stepped", "--out", "out") == 130
     message = "fasthardmax: interrupted after 4 of 30 layers; nothing was written\n"
     assert capsys.readouterr() == ("", message)
     assert os.listdir(here) == []

@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from fasthardmax import equilibrium
 from fasthardmax.cli import main
@@ -37,7 +40,7 @@ def summary() -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["emerging-leader", "triangle", "square", "non-leader-clusters"])
 def test_a_built_in_start(name: str) -> None:
     assert run(name, "--out", "out") == 0
-    assert sorted(os.listdir("out")) == ["equilibrium.npz", "summary.json"]
+    assert sorted(os.listdir("out")) == ["equilibrium.npz", "picture.png", "summary.json"]
     expected = equilibrium(read_cloud(name).points, alpha=0.5, engine="reference")
     with np.load("out/equilibrium.npz", allow_pickle=False) as file:
         assert_same_bits(file["limit"], expected.limit)
@@ -74,6 +77,32 @@ def test_options_reach_the_search(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["not_settled"] == 30 == np.count_nonzero(expected.labels < 0)
     assert found["largest_residual"] == float(expected.residual.max())
     assert "30 not settled, residual up to" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("non-leader-clusters", "6 clusters, 4 with a leader"), ("digits", None)],
+)
+def test_the_picture_shows_clusters(
+    name: str, title: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    save = Figure.savefig
+
+    def look(self: Figure, *args: Any, **options: Any) -> None:
+        drawn.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    assert run(name, "--out", "out") == 0
+    (figure,) = drawn
+    if title is None:  # digits are images
+        assert "12 largest of 209 clusters" in figure.get_suptitle()
+    else:
+        assert [panel.get_title() for panel in figure.axes] == [title]
+        assert len(figure.legends) == 1
+    assert imread("out/picture.png").size > 0
+    assert plt.get_fignums() == [], "pyplot may have no display to start on"
 
 
 def test_a_certificate_on_request(capsys: pytest.CaptureFixture[str]) -> None:

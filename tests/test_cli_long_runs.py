@@ -122,7 +122,7 @@ def test_an_interrupted_run_says_how_to_go_on(
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
     for command, call, reached, kept in [
-        (["simulate", "square", "--engine", "reference", *LONG], 6, 6, 4),
+        (["simulate", "square", "--method", "stepped", "--engine", "reference", *LONG], 6, 6, 4),
         (["resume", "out"], 5, 9, 8),
     ]:
         with monkeypatch.context() as patch:
@@ -230,7 +230,7 @@ def test_a_full_disk(
 
     monkeypatch.setattr(Path, "open", refuse)
     refused = ["state-0"]
-    assert run("square", *LONG) == 2
+    assert run("square", *LONG, "--method", "stepped") == 2
     error = f"fasthardmax simulate: error: --out: cannot write {full}; it can be resumed from layer"
     assert capsys.readouterr().err == f"{error} 0\n"
     refused = ["picture"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from .clouds import CLOUDS, DTYPES
 from .compare import assert_same_bits
 
 DType = np.dtype[Any]
+_step = partial(simulate, method="stepped")
 LAYERS = 5
 
 each_engine = pytest.mark.parametrize("engine", ENGINES)
@@ -56,7 +57,7 @@ def test_every_layer_equals_the_oracle(
 ) -> None:
     points = CLOUDS[cloud](dtype)
     truth = _truth(cloud, dtype, kind, alpha)
-    run = simulate(
+    run = _step(
         points,
         alpha=alpha,
         n_layers=LAYERS,
@@ -85,7 +86,7 @@ def test_many_layers_equal_the_oracle(kind: str, dtype: DType, engine: str) -> N
     points = CLOUDS["ball d=2"](dtype)[:12]
     matrix = _matrix(kind, 2, dtype)
     truth = oracle.simulate(points, 3, 60, matrix)
-    run = simulate(points, alpha=3, n_layers=60, A=matrix, engine=engine)
+    run = _step(points, alpha=3, n_layers=60, A=matrix, engine=engine)
     assert_same_bits(run.points, truth.points[60])
     assert_same_bits(run.labels, truth.labels)
     assert truth.count[60].max() > 2, "nothing collapsed: the case is too short"
@@ -98,9 +99,9 @@ def test_a_batch_is_separate_runs(dtype: DType, engine: str) -> None:
     clouds = np.stack([CLOUDS[name](dtype)[:25, :2] for name in names])
     matrix = _matrix("SPD", 2, dtype)
     options: dict[str, Any] = {"alpha": 0.5, "n_layers": 5, "A": matrix, "engine": engine}
-    together = simulate(clouds, record="all", **options)
+    together = _step(clouds, record="all", **options)
     for b, cloud in enumerate(clouds):
-        alone = simulate(cloud, record="all", **options)
+        alone = _step(cloud, record="all", **options)
         for layer in range(6):
             assert_same_bits(together.recorded[layer][b], alone.recorded[layer])
             assert_same_bits(together.winners[layer].first[b], alone.winners[layer].first)
@@ -123,17 +124,17 @@ def test_inputs_are_promoted_and_left_alone(engine: str) -> None:
         (np.asfortranarray(integers / 7), matrix, np.float64),
     ):
         before = points.copy()
-        run = simulate(points, alpha=0.3, n_layers=4, A=A, engine=engine)
+        run = _step(points, alpha=0.3, n_layers=4, A=A, engine=engine)
         truth = oracle.simulate(points.astype(dtype), 0.3, 4, A)
         assert_same_bits(run.points, truth.points[4])
         assert_same_bits(points, before)
-    still = simulate(matrix, alpha=0, n_layers=2, engine=engine)
+    still = _step(matrix, alpha=0, n_layers=2, engine=engine)
     assert not np.shares_memory(still.points, matrix)
 
 
 @each_engine
 def test_negative_zeros_are_read_as_zeros(engine: str) -> None:
-    run = simulate([[-0.0, 1.0], [0.0, -1.0]], alpha=1, n_layers=2, record="all", engine=engine)
+    run = _step([[-0.0, 1.0], [0.0, -1.0]], alpha=1, n_layers=2, record="all", engine=engine)
     for points in run.recorded.values():
         assert not np.signbit(points[points == 0]).any()
 
@@ -156,8 +157,8 @@ _START = np.array([[1.0, 1.0], [-1.0, -1.0], [0.5, 0.0]])
     ],
 )
 def test_recorded_layers(record: str | int, n_layers: int, expected: list[int]) -> None:
-    everything = simulate(_START, alpha=1, n_layers=n_layers, record="all", engine="reference")
-    run = simulate(_START, alpha=1, n_layers=n_layers, record=record, engine="reference")
+    everything = _step(_START, alpha=1, n_layers=n_layers, record="all", engine="reference")
+    run = _step(_START, alpha=1, n_layers=n_layers, record=record, engine="reference")
     assert list(run.recorded) == list(run.winners) == expected
     for layer, points in run.recorded.items():
         assert_same_bits(points, everything.recorded[layer])
@@ -170,10 +171,8 @@ def test_recorded_layers(record: str | int, n_layers: int, expected: list[int]) 
 def test_a_callback_may_keep_what_it_gets(engine: str, batched: bool) -> None:
     start = np.stack([_START, -2 * _START]) if batched else _START
     seen: list[tuple[int, NDArray[Any], Winners]] = []
-    run = simulate(
-        start, alpha=1, n_layers=4, record=lambda *layer: seen.append(layer), engine=engine
-    )
-    everything = simulate(start, alpha=1, n_layers=4, record="all", engine="reference")
+    run = _step(start, alpha=1, n_layers=4, record=lambda *layer: seen.append(layer), engine=engine)
+    everything = _step(start, alpha=1, n_layers=4, record="all", engine="reference")
     assert [layer for layer, _, _ in seen] == list(range(5))
     for layer, points, winners in seen:  # only now, after all layers
         assert_same_bits(points, everything.recorded[layer])
@@ -184,8 +183,8 @@ def test_a_callback_may_keep_what_it_gets(engine: str, batched: bool) -> None:
 
 
 def test_a_progress_bar_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    plain = simulate(_START, alpha=1, n_layers=4, engine="reference")
-    shown = simulate(_START, alpha=1, n_layers=4, progress=True, engine="reference")
+    plain = _step(_START, alpha=1, n_layers=4, engine="reference")
+    shown = _step(_START, alpha=1, n_layers=4, progress=True, engine="reference")
     assert_same_bits(shown.points, plain.points)
     assert capsys.readouterr().out == "", "results go to stdout, and nothing else"
 
@@ -208,9 +207,9 @@ def test_an_interruption_leaves_a_usable_trajectory(
             raise kind("enough")
 
     with pytest.raises(kind, match=r"^enough$") as interruption:
-        simulate(_START, alpha=1, n_layers=5, record=callback, engine=engine)
+        _step(_START, alpha=1, n_layers=5, record=callback, engine=engine)
     partial: Trajectory = interruption.value.trajectory
-    expected = simulate(_START, alpha=1, n_layers=stop, engine=engine)
+    expected = _step(_START, alpha=1, n_layers=stop, engine=engine)
     assert partial.n_layers == stop
     assert partial.engine == engine
     assert_same_bits(partial.points, expected.points)
@@ -235,10 +234,10 @@ def test_a_failing_engine_leaves_the_complete_layers(
 
     monkeypatch.setattr(engine, "run", tired)
     with pytest.raises(KeyboardInterrupt) as interruption:
-        simulate(_START, alpha=1, n_layers=5, record="all", engine="reference")
+        _step(_START, alpha=1, n_layers=5, record="all", engine="reference")
     monkeypatch.undo()
     partial: Trajectory = interruption.value.trajectory
-    expected = simulate(_START, alpha=1, n_layers=stop, record="all", engine="reference")
+    expected = _step(_START, alpha=1, n_layers=stop, record="all", engine="reference")
     assert partial.n_layers == stop
     assert list(partial.recorded) == list(partial.winners) == list(range(stop))
     assert_same_bits(partial.points, expected.points)
@@ -250,7 +249,7 @@ def test_a_failing_engine_leaves_the_complete_layers(
 
 
 def _run(points: Any, n_layers: int, engine: str, alpha: float = 1, A: Any = None) -> Trajectory:
-    return simulate(points, alpha=alpha, n_layers=n_layers, A=A, record="all", engine=engine)
+    return _step(points, alpha=alpha, n_layers=n_layers, A=A, record="all", engine=engine)
 
 
 @each_engine

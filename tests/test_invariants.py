@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .compare import assert_same_bits, assert_same_fields
 DType = np.dtype[Any]
 FIELDS = ("first", "count", "indptr", "indices")
 
+_step = partial(simulate, method="stepped")
 each_engine = pytest.mark.parametrize("engine", ENGINES)
 steady = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
@@ -248,7 +250,7 @@ def test_points_stay_in_the_hull_of_their_start(
     layers = 6
     direction = data.draw(xnp.arrays(np.int64, points.shape[1], elements=st.integers(-2, 2)))
     matrix = data.draw(matrices(points))
-    run = simulate(points, alpha=alpha, n_layers=layers, A=matrix, engine=engine)
+    run = _step(points, alpha=alpha, n_layers=layers, A=matrix, engine=engine)
     info = np.finfo(run.points.dtype)
     u, eta = Fraction(float(info.eps)) / 2, Fraction(float(info.smallest_subnormal))
     size = Fraction(float(np.abs(points).max()))
@@ -275,7 +277,7 @@ def test_permuting_the_points_permutes_the_run(
     order = np.array(data.draw(st.permutations(range(len(points)))))
     options: dict[str, Any] = {"alpha": alpha, "n_layers": 6, "record": "all", "engine": engine}
     options["A"] = data.draw(matrices(points))
-    run, shuffled = simulate(points, **options), simulate(points[order], **options)
+    run, shuffled = _step(points, **options), _step(points[order], **options)
     for layer, here in run.recorded.items():
         assert_same_bits(shuffled.recorded[layer], here[order], f"layer {layer}")
         count = run.winners[layer].count
@@ -296,9 +298,7 @@ def test_permuting_integer_points_permutes_a_layer(
     """Sums of integers are exact, so any number of points may tie."""
     order = np.array(data.draw(st.permutations(range(len(points)))))
     options: dict[str, Any] = {"alpha": 0.5, "n_layers": 1, "engine": engine}
-    assert_same_bits(
-        simulate(points[order], **options).points, simulate(points, **options).points[order]
-    )
+    assert_same_bits(_step(points[order], **options).points, _step(points, **options).points[order])
 
 
 @each_engine
@@ -309,7 +309,7 @@ def test_a_point_that_is_its_only_winner_does_not_move(
 ) -> None:
     """A leader stands still for as long as nobody has joined it: m - x is then exactly zero."""
     matrix = data.draw(matrices(points))
-    run = simulate(points, alpha=alpha, n_layers=12, A=matrix, record="all", engine=engine)
+    run = _step(points, alpha=alpha, n_layers=12, A=matrix, record="all", engine=engine)
     for layer in range(12):
         winners, here = run.winners[layer], run.recorded[layer]
         alone = (winners.count == 1) & (winners.first == np.arange(len(points)))
@@ -321,7 +321,7 @@ def test_a_point_that_is_its_only_winner_does_not_move(
 @given(points=clouds(_integers), alpha=alphas)
 def test_a_leader_of_the_start_never_moves(engine: str, points: NDArray[Any], alpha: float) -> None:
     """While others are apart from it: with points that coincide the sum of their tie may round."""
-    run = simulate(points, alpha=alpha, n_layers=4, record="all", engine=engine)
+    run = _step(points, alpha=alpha, n_layers=4, record="all", engine=engine)
     leaders = run.leader_layer == 0
     assume(leaders.any())
     for layer in range(5):
@@ -340,8 +340,8 @@ def test_a_scaled_matrix_changes_nothing(
     matrix = data.draw(matrices(points))
     matrix = np.eye(points.shape[1], dtype=points.dtype) if matrix is None else matrix
     options: dict[str, Any] = {"alpha": alpha, "n_layers": 5, "engine": engine}
-    run = simulate(points, A=matrix, **options)
-    scaled = simulate(points, A=matrix * points.dtype.type(2.0**power), **options)
+    run = _step(points, A=matrix, **options)
+    scaled = _step(points, A=matrix * points.dtype.type(2.0**power), **options)
     assert_same_bits(scaled.points, run.points)
     assert_same_bits(scaled.labels, run.labels)
     assert_same_bits(scaled.leader_layer, run.leader_layer)
@@ -353,8 +353,8 @@ def test_a_scaled_matrix_changes_nothing(
 def test_the_identity_matrix_is_no_matrix(engine: str, points: NDArray[Any], alpha: float) -> None:
     options: dict[str, Any] = {"alpha": alpha, "n_layers": 4, "engine": engine}
     identity = np.eye(points.shape[1], dtype=points.dtype)
-    with_matrix = simulate(points, A=identity, **options)
-    assert_same_bits(with_matrix.points, simulate(points, **options).points)
+    with_matrix = _step(points, A=identity, **options)
+    assert_same_bits(with_matrix.points, _step(points, **options).points)
 
 
 @each_engine
@@ -368,7 +368,7 @@ def test_reflecting_the_points_reflects_the_run(
         xnp.arrays(points.dtype, points.shape[1], elements=st.sampled_from([-1.0, 1.0]))
     )
     options: dict[str, Any] = {"alpha": alpha, "n_layers": 5, "engine": engine}
-    run, reflected = simulate(points, **options), simulate(signs * points, **options)
+    run, reflected = _step(points, **options), _step(signs * points, **options)
     assert_same_bits(reflected.points, signs * run.points + 0)
     assert_same_bits(reflected.labels, run.labels)
 
@@ -380,7 +380,7 @@ def test_a_run_may_be_continued(
     engine: str, points: NDArray[Any], alpha: float, split: int
 ) -> None:
     """A layer depends on the points before it alone."""
-    whole = simulate(points, alpha=alpha, n_layers=5, engine=engine)
-    first = simulate(points, alpha=alpha, n_layers=split, engine=engine)
-    second = simulate(first.points, alpha=alpha, n_layers=5 - split, engine=engine)
+    whole = _step(points, alpha=alpha, n_layers=5, engine=engine)
+    first = _step(points, alpha=alpha, n_layers=split, engine=engine)
+    second = _step(first.points, alpha=alpha, n_layers=5 - split, engine=engine)
     assert_same_bits(second.points, whole.points)

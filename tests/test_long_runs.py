@@ -27,6 +27,7 @@ from fasthardmax._state import Resumable
 from fasthardmax.dynamics import METHODS
 from fasthardmax.engines import compiled
 from fasthardmax.inputs import read_cloud
+from fasthardmax.softening import Softening
 from fasthardmax.storage import load_trajectory
 
 from . import fork_server
@@ -65,9 +66,8 @@ def stored(method: str, path: Path, n_layers: int = 30, **options: Any) -> Traje
 
 def assert_same_run(found: Trajectory, expected: Trajectory, path: Path) -> None:
     assert_same_fields(found, expected, FIELDS, "result")
-    assert (found.alpha, found.n_layers, found.engine) == (
-        expected.alpha, expected.n_layers, expected.engine,
-    )  # fmt: skip
+    for name in ("alpha", "beta", "engine", "n_layers", "n_passes"):
+        assert getattr(found, name) == getattr(expected, name), name
     assert list(found.recorded) == list(found.winners) == sorted(expected.recorded)
     assert_prefix(path, expected)
     last = found.n_layers
@@ -146,7 +146,7 @@ def test_the_group_explains_itself(alpha: float, tmp_path: Path) -> None:
         "note": "mine",
         "format": 1,
         "version": fasthardmax.__version__,
-        "options": options | {"alpha": alpha if alpha < np.inf else "inf"},
+        "options": options | {"alpha": alpha if alpha < np.inf else "inf", "beta": "inf"},
         "every": 2,
         "checkpoint": 4,
         "layer": 5,
@@ -339,6 +339,21 @@ def test_a_stop_at_every_layer(
         with pytest.raises(Crash):
             resume(run)
     assert_same_run(resume(run), plain(method, 12, **options), run)
+
+
+def test_a_softmax_run_stops_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: Softening, layer: int) -> None:
+        if layer == 8:
+            raise KeyboardInterrupt
+        go_to(self, layer)
+
+    go_to = Softening.go_to
+    options = {"beta": 4, "engine": "auto"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Softening, "go_to", stop)
+        with pytest.raises(KeyboardInterrupt):
+            stored("stepped", tmp_path / "run", 12, **options)
+    assert_same_run(resume(tmp_path / "run"), plain("stepped", 12, **options), tmp_path / "run")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -606,11 +621,18 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 # --- The state of a computation -----------------------------------------------------------------
 
 
+class Part(Resumable):
+    def __init__(self) -> None:
+        self.number = 1
+
+
 class Counter(Resumable):
     NOT_SAVED = ("_engine",)
 
     def __init__(self) -> None:
         self._engine = object()
+        self._search = Part()
+        self.kept: NDArray[Any] | None = None
         self.number = 3
         self.scale = np.float32(0.1)
         self.ready = False
@@ -620,8 +642,12 @@ class Counter(Resumable):
 
 def test_a_state_comes_back() -> None:
     counter, other = Counter(), Counter()
-    counter.number, counter.ready, counter.left = 7, True, np.array([2])
     other.restore(counter.state())
+    assert other.kept is None
+    counter.number, counter.ready, counter.left = 7, True, np.array([2])
+    counter.kept, counter._search.number = np.arange(2), 4
+    other.restore(counter.state())
+    assert (other.kept.tolist(), other._search.number) == ([0, 1], 4)
     assert (other.number, other.ready, other.left.tolist()) == (7, True, [2])
     assert [type(x) for x in (other.number, other.ready, other.scale)] == [int, bool, np.float32]
 
@@ -630,9 +656,10 @@ def test_a_state_comes_back() -> None:
     "change",
     [
         {"rows": np.zeros((3, 3))},
-        {"rows": np.zeros((4, 2))},
+        {"rows": np.zeros(3)},
         {"rows": np.zeros((3, 2), np.float32)},
         {"left": np.zeros((3, 1), int)},
+        {"_search.number": np.array(1.0)},
         {"number": np.array(1.0)},
         {"new": np.array(1)},
     ],
@@ -643,6 +670,13 @@ def test_a_state_of_another_kind_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^state: got "):
         counter.restore(counter.state() | change)
     assert counter.rows.tolist() == Counter().rows.tolist()
+
+
+def test_a_part_of_a_state_is_refused() -> None:
+    state = Counter().state()
+    del state["rows"]
+    with pytest.raises(ValueError, match=r"^state: got "):
+        Counter().restore(state)
 
 
 def test_a_state_that_cannot_be_saved_says_so() -> None:

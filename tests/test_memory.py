@@ -115,6 +115,18 @@ print(json.dumps([growth(winners, 8_000)[0], growth(layers, 8_000)[0]]))
     assert layers < 30 * MIB
 
 
+def test_softmax_layers() -> None:
+    script = """
+points = rng.standard_normal((8_000, 2))
+
+def layers(n):
+    return simulate(points[:n], alpha=1, n_layers=2, beta=3)
+
+print(json.dumps(growth(layers, 8_000)[0]))
+"""
+    assert _measure(script) < 30 * MIB
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_broadcast_heads_are_not_copied(engine: str) -> None:
     """64 batches of 4 heads over one key and value of 2 MB: copies would take 512 MB."""

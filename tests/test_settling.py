@@ -111,7 +111,7 @@ def test_the_square_with_a_tie_beside_points_that_collapse(
     run = _settle(start, alpha, engine, n_layers=1000)
     assert run.points[4].tolist() == [1, 0]
     assert run.labels.tolist() == [0, 1, 2, 3, -1, 0, 0, 0, 0, 0, 1]
-    stepped = simulate(start, alpha=alpha, n_layers=1000, engine=engine)
+    stepped = simulate(start, alpha=alpha, n_layers=1000, method="stepped", engine=engine)
     assert stepped.points[4].tolist() != [1, 0], "stepping would have done"
 
 
@@ -169,7 +169,9 @@ def test_at_first_it_is_stepping_but_for_rounding(cloud: str) -> None:
     """alpha = 1, three layers: who wins at the start, who leads, and whom each point follows."""
     points = CLOUDS[cloud](DTYPES[1])
     run = _settle(points, 1, "compiled", n_layers=3, record="all")
-    stepped = simulate(points, alpha=1, n_layers=3, record="all", engine="compiled")
+    stepped = simulate(
+        points, alpha=1, n_layers=3, method="stepped", record="all", engine="compiled"
+    )
     assert_same_bits(run.recorded[0], stepped.recorded[0])
     assert_same_bits(run.winners[0].first, stepped.winners[0].first)
     assert_same_bits(run.winners[0].count, stepped.winners[0].count)

@@ -183,6 +183,7 @@ def test_a_trajectory_comes_back_as_it_was(
     save_trajectory(tmp_path / "run.npz", run)
     back = load_trajectory(tmp_path / "run.npz")
     assert (back.alpha, back.engine, back.n_layers) == (run.alpha, run.engine, run.n_layers)
+    assert back.n_passes == run.n_passes
     for name in ("points", "labels", "leader_layer", "leaders"):
         assert_same_bits(getattr(back, name), getattr(run, name), name)
     assert list(back.recorded) == list(run.recorded) == list(back.winners) == list(run.winners)
@@ -192,12 +193,18 @@ def test_a_trajectory_comes_back_as_it_was(
         assert_same_bits(back.winners[layer].count, run.winners[layer].count)
 
 
+def test_a_temperature_comes_back(tmp_path: Path) -> None:
+    for beta in (2.5, np.inf):
+        save_trajectory(tmp_path / "run.npz", simulate(np.eye(2), alpha=1, n_layers=1, beta=beta))
+        assert load_trajectory(tmp_path / "run.npz").beta == beta
+
+
 def test_the_file_holds_the_named_arrays(tmp_path: Path) -> None:
     A = np.array([[2.0, 1.0], [0.0, 1.0]])
     run = simulate(np.eye(2), alpha=1, n_layers=1, A=A, record="all", engine="reference")
     names = {
         "layers", "points", "first", "count", "leaders", "leader_layer", "labels", "alpha",
-        "engine",
+        "beta", "engine", "n_passes",
     }  # fmt: skip
     save_trajectory(tmp_path / "run.npz", run)
     with np.load(tmp_path / "run.npz", allow_pickle=False) as file:

@@ -297,7 +297,7 @@ SIMULATE: Table = [
     ({"n_layers": 2.0}, "n_layers: got 2.0, expected an integer of at least 0"),
     ({"n_layers": "2"}, "n_layers: got '2', expected an integer of at least 0"),
     ({"n_layers": True}, "n_layers: got True, expected an integer of at least 0"),
-    ({"method": "exact"}, "method: got 'exact', expected one of 'stepped', 'settling'"),
+    ({"method": "exact"}, "method: got 'exact', expected one of 'settling', 'stepped'"),
     ({"record": "some"}, f"record: got 'some', {_RECORD}"),
     ({"record": 0}, f"record: got 0, {_RECORD}"),
     ({"record": -2}, f"record: got -2, {_RECORD}"),

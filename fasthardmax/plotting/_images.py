@@ -12,13 +12,15 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from ..dynamics import Trajectory
+from ..equilibrium import Equilibrium
+from ._clusters import clusters_of
 from ._common import PALETTE, check_one_cloud
 
 __all__ = ["plot_image_clusters"]
 
 
 def plot_image_clusters(
-    trajectory: Trajectory,
+    trajectory: Trajectory | Equilibrium,
     images: NDArray[Any],
     *,
     n_clusters: int = 12,
@@ -28,7 +30,7 @@ def plot_image_clusters(
 
     Parameters
     ----------
-    trajectory : Trajectory
+    trajectory : Trajectory or Equilibrium
         Of one cloud.
     images : ndarray, shape (n, height, width)
         What the points looked like at the start.
@@ -58,11 +60,13 @@ def plot_image_clusters(
     ['leader 0: 1 follower', 'leader 2: 0 followers']
     """
     check_one_cloud(trajectory)
-    if images.ndim != 3 or len(images) != len(trajectory.points):
+    found = clusters_of(trajectory)
+    if images.ndim != 3 or len(images) != len(found.start):
         raise ValueError(
-            f"images: got shape {images.shape}, expected ({len(trajectory.points)}, height, width)"
+            f"images: got shape {images.shape}, expected ({len(found.start)}, height, width)"
         )
-    labels, leaders = trajectory.labels, np.flatnonzero(trajectory.leader_layer >= 0)
+    leaders = found.place[found.leads]
+    labels = np.append(np.where(found.leads, found.place, -1), -1)[found.labels]
     sizes = np.bincount(labels[labels >= 0], minlength=len(labels))[leaders]
     shown = leaders[np.argsort(-sizes, kind="stable")][:n_clusters]
     columns = 2 if len(shown) > 1 else 1

@@ -11,22 +11,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ..dynamics import Trajectory
-from ._common import GREY, PALETTE, check_one_cloud
+from ._common import GREY, HULL_STYLE, PALETTE, check_one_cloud, colours_in_turn
+from ._hull import polygon
+from ._legend import add_legend, marker
+from ._projection import Projection, project
 
 __all__ = ["plot_layers"]
 
-_HULL_STYLE: dict[str, Any] = {
-    "facecolor": "#00000012",
-    "edgecolor": "#00000060",
-    "linewidth": 0.8,
-}
 _LAYERS = (0, 1, 2, 5)  # shown by default, besides the last
 _CELLS = 200  # across a panel; the smallest markers fill one, so a second in it would not be seen
 _MANY = 500  # more than this many tails cannot be followed, and that many markers weigh as vectors
@@ -97,8 +94,8 @@ def plot_layers(trajectory: Trajectory, layers: Sequence[int] | None = None) -> 
         _draw_layer(panel, scene, layer)
     for panel in panels[len(layers) :]:
         panel.remove()
-    if scene.note:
-        figure.suptitle(scene.note, fontsize=10)
+    if scene.plane.note:
+        figure.suptitle(scene.plane.note, fontsize=10)
     _add_legend(figure, scene)
     return figure
 
@@ -112,12 +109,7 @@ class _Scene:
     """What all panels of one picture share: the plane, its window, and the points' colours."""
 
     recorded: Mapping[int, NDArray[Any]]
-    origin: NDArray[Any]  # (d,)
-    axes: NDArray[Any]  # (2, d)
-    axis_names: tuple[str, str]
-    note: str
-    corner: NDArray[Any]  # (2,): lower left of the window, a square
-    width: float
+    plane: Projection
     leaders: NDArray[np.int64]
     leader_layer: NDArray[np.int64]
     colour: NDArray[np.intp]  # (n,): row of the palette, -1 for grey
@@ -125,46 +117,25 @@ class _Scene:
 
     def at(self, layer: int, which: NDArray[np.intp] | slice = slice(None)) -> NDArray[Any]:
         """Points of a layer in the plane."""
-        plane: NDArray[Any] = (self.recorded[layer][which] - self.origin) @ self.axes.T
-        return plane
+        return self.plane(self.recorded[layer][which])
 
     def rgb(self, which: NDArray[np.intp]) -> NDArray[Any]:
         """The colours of points."""
         return np.vstack([PALETTE, GREY])[self.colour[which]]  # -1 is the last row
 
-    def one_per_cell(self, points: NDArray[Any]) -> NDArray[np.intp]:
-        """Indices, in increasing order, of the first point in each cell of the window."""
-        x, y = ((points - self.corner) * (_CELLS / self.width)).astype(np.int64).T
-        return np.sort(np.unique(x * _CELLS + y, return_index=True)[1])
-
 
 def _scene(trajectory: Trajectory) -> _Scene:
-    n, d = trajectory.points.shape
+    n = len(trajectory.points)
     recorded = trajectory.recorded
-    start = recorded[min(recorded)]
-    if d > 2:
-        origin, axes, share = _principal_axes(start)
-        names = ("component 1", "component 2")
-        note = f"First two principal components, {share:.0%} of the variance in {d} dimensions"
-    else:
-        origin, axes = np.zeros(d), np.eye(2, d)
-        names, note = ("$x_1$", "$x_2$" if d == 2 else ""), ""
-    plane = (start - origin) @ axes.T
-    low, high = plane.min(axis=0), plane.max(axis=0)
-    width = 1.1 * float((high - low).max()) or 1.0
+    plane = project(recorded[min(recorded)], 2)
     labels, leaders = trajectory.labels, np.flatnonzero(trajectory.leader_layer >= 0)
     colour = np.full(n, -1)
-    colour[leaders] = _colours_in_turn((trajectory.points[leaders] - origin) @ axes.T)
+    colour[leaders] = colours_in_turn(plane(trajectory.points[leaders]))
     settled = labels >= 0
     colour[settled] = colour[labels[settled]]
     return _Scene(
         recorded=recorded,
-        origin=origin,
-        axes=axes,
-        axis_names=names,
-        note=note,
-        corner=(low + high - width) / 2,
-        width=width,
+        plane=plane,
         leaders=leaders,
         leader_layer=trajectory.leader_layer,
         colour=colour,
@@ -172,35 +143,13 @@ def _scene(trajectory: Trajectory) -> _Scene:
     )
 
 
-def _principal_axes(start: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], float]:
-    """The mean, the two axes (2, d) of largest variance, and their share of the variance."""
-    origin = start.mean(axis=0)
-    _, spread, axes = np.linalg.svd(start - origin, full_matrices=False)
-    axes = np.vstack([axes, np.zeros_like(axes)])[:2]  # a single point has a single axis
-    # An axis is defined up to its sign: make the largest coordinate positive.
-    axes *= np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])[:, None]
-    variance = spread**2
-    return origin, axes, float(variance[:2].sum() / (variance.sum() or 1.0))
-
-
-def _colours_in_turn(leaders: NDArray[Any]) -> NDArray[np.intp]:
-    """Rows of the palette for leaders (m, 2), in turn by their angle around their mean."""
-    m = len(leaders)
-    x, y = (leaders - leaders.mean(axis=0)).T if m else leaders.T
-    rank = np.empty(m, np.intp)
-    rank[np.argsort(np.arctan2(y, x), kind="stable")] = np.arange(m)
-    # The last and the first are neighbours too: shorten the cycle if it would end on its start.
-    cycle = max(range(5, len(PALETTE) + 1), key=lambda k: (m <= k or m % k != 1, k))
-    return rank % cycle
-
-
 def _draw_layer(panel: Axes, scene: _Scene, layer: int) -> None:
     points = scene.at(layer)
     emerged = scene.leaders[scene.leader_layer[scene.leaders] <= layer]
-    stars = emerged[scene.one_per_cell(points[emerged])]
-    corners = _hull(points[stars])
+    stars = emerged[scene.plane.one_per_cell(points[emerged], _CELLS)]
+    corners = polygon(points[stars])
     if len(corners) > 1:
-        panel.add_patch(Polygon(corners, **_HULL_STYLE, zorder=1))
+        panel.add_patch(Polygon(corners, **HULL_STYLE, zorder=1))
     tails = [scene.at(past, scene.tailed) for past in sorted(scene.recorded) if past <= layer]
     panel.add_collection(
         LineCollection(
@@ -211,7 +160,7 @@ def _draw_layer(panel: Axes, scene: _Scene, layer: int) -> None:
             zorder=2,
         )
     )
-    dots = scene.one_per_cell(points)
+    dots = scene.plane.one_per_cell(points, _CELLS)
     panel.scatter(
         points[dots, 0],
         points[dots, 1],
@@ -235,47 +184,18 @@ def _draw_layer(panel: Axes, scene: _Scene, layer: int) -> None:
         rasterized=len(stars) > _MANY,
     )
     panel.set_title(f"layer {layer}", fontsize=10)
-    panel.set_xlim(scene.corner[0], scene.corner[0] + scene.width)
-    panel.set_ylim(scene.corner[1], scene.corner[1] + scene.width)
+    panel.set_xlim(scene.plane.corner[0], scene.plane.corner[0] + scene.plane.width)
+    panel.set_ylim(scene.plane.corner[1], scene.plane.corner[1] + scene.plane.width)
     panel.set_box_aspect(1)
     for axis in (panel.xaxis, panel.yaxis):
         axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     panel.tick_params(labelsize=8)
-    panel.set_xlabel(scene.axis_names[0], fontsize=9)
-    panel.set_ylabel(scene.axis_names[1], fontsize=9)
+    panel.set_xlabel(scene.plane.names[0], fontsize=9)
+    panel.set_ylabel(scene.plane.names[1], fontsize=9)
     panel.label_outer()
 
 
-def _hull(points: NDArray[Any]) -> NDArray[Any]:
-    """Corners of the convex hull of points (m, 2), anticlockwise; the two ends of a segment.
-
-    Andrew's monotone chain, which takes any points: coincident, collinear, or none.
-    """
-    ordered = [tuple(point) for point in np.unique(points, axis=0)]
-    if len(ordered) < 3:
-        return np.array(ordered).reshape(-1, 2)
-    chains = []
-    for sequence in (ordered, ordered[::-1]):
-        chain: list[tuple[float, ...]] = []
-        for x, y in sequence:
-            while len(chain) > 1 and _turn(chain[-2], chain[-1], (x, y)) <= 0:
-                chain.pop()
-            chain.append((x, y))
-        chains += chain[:-1]
-    return np.array(chains)
-
-
-def _turn(a: tuple[float, ...], b: tuple[float, ...], c: tuple[float, ...]) -> float:
-    """Positive where the path a, b, c turns left."""
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-
-
 def _add_legend(figure: Figure, scene: _Scene) -> None:
-    def marker(colour: Any, shape: str, size: float, edge: str | None = None) -> Line2D:
-        return Line2D(
-            [], [], color=colour, marker=shape, markersize=size, markeredgecolor=edge, ls="none"
-        )
-
     entries: list[tuple[Any, str]] = []
     if len(scene.leaders):
         used = np.unique(scene.colour[scene.leaders])[:3]
@@ -287,14 +207,5 @@ def _add_legend(figure: Figure, scene: _Scene) -> None:
     if len(scene.recorded) > 1:
         entries.append((Line2D([], [], color="#555555", linewidth=0.9), "path so far"))
     if len(scene.leaders) > 1:
-        entries.append((Patch(**_HULL_STYLE), "convex hull of the leaders"))
-    handles, texts = zip(*entries, strict=True)
-    figure.legend(
-        handles,
-        texts,
-        loc="outside lower center",
-        ncols=len(entries),
-        fontsize=8,
-        frameon=False,
-        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.3)},
-    )
+        entries.append((Patch(**HULL_STYLE), "convex hull of the leaders"))
+    add_legend(figure, entries)

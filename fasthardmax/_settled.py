@@ -1,0 +1,257 @@
+"""What is known of points that have settled, and where it puts them at any layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _settled_kernels as kernels
+from ._extent import feature_peaks
+from ._threads import for_each_range
+
+__all__ = ["Index", "Settled", "in_ranges", "listed"]
+
+Index = NDArray[np.int64]
+
+_NUMBERS_PER_RANGE = 1 << 17  # about a fifth of a millisecond
+
+
+class Settled:
+    """The points of clouds (B, n, d), N = B n in a row, at one layer.
+
+    Settled points keep the position at which they settled, and where they go: what they are at a
+    later layer is computed when it is asked for. Of the others there is a shorter array of rows.
+    """
+
+    def __init__(self, clouds: NDArray[Any], alpha: float, threads: int) -> None:
+        self._shape = clouds.shape
+        n_batch, n, d = clouds.shape
+        total = n_batch * n
+        self._alpha = alpha
+        self._lands = math.isinf(alpha)  # points reach their limits, and count in ties there
+        self._threads = threads
+        self._c_type = {4: "float", 8: "double"}[clouds.dtype.itemsize]
+        self.layer = self._last_search = 0
+        # Where each point settled, or was when it was last searched for, and the roundings so far.
+        self._position = clouds.reshape(total, d).copy()
+        self._error = np.zeros_like(self._position)
+        # A point j in whose place i ends, the mean number -2 - goes[i], or -1: not settled.
+        self._goes = np.full(total, -1, np.int64)
+        self._settled_at = np.full(total, -1, np.int32)
+        self._means = np.empty((0, d), clouds.dtype)
+        self._lowest_of_mean = np.empty(0, np.int64)  # the lowest of the winners it is the mean of
+        self._first, self._count = np.zeros((2, total), np.int64)
+        # Points this near to their limits are there: a quarter of an ulp of the largest number.
+        peak = feature_peaks(clouds, threads)[0].max(axis=1, initial=0)
+        self._near = (peak * (np.finfo(clouds.dtype).eps / 4)).astype(clouds.dtype)
+        self._moving = np.arange(total)
+        self._at, self._drift = self._position, self._error  # of the moving points, at this layer
+        self._points: NDArray[Any] | None = clouds
+        self._named: tuple[Index, Index] | None = None  # as :attr:`leader_layer` and ``labels``
+
+    @property
+    def n_moving(self) -> int:
+        """How many points are not settled."""
+        return len(self._moving)
+
+    @property
+    def points(self) -> NDArray[Any]:
+        """The clouds at this layer."""
+        if self._points is None:
+            place = self._placed()[0]
+            place[self._moving] = self._at
+            self._points = place.reshape(self._shape)
+        return self._points
+
+    @property
+    def limit(self) -> NDArray[Any]:
+        """Where settled points go; the others where they are."""
+        place = self._placed(for_ever=True)[0]
+        place[self._moving] = self._at
+        return place.reshape(self._shape)
+
+    @property
+    def settled_at(self) -> Index:
+        """The layer at which each point settled; -1 for the others."""
+        return self._settled_at.astype(np.int64).reshape(self._shape[:2])
+
+    @property
+    def first(self) -> Index:
+        """The lowest winner of each point; of settled points, that with which they settled."""
+        return self._first.reshape(self._shape[:2]).copy()
+
+    @property
+    def count(self) -> Index:
+        """The number of winners of each point; of settled points, as they settled."""
+        return self._count.reshape(self._shape[:2]).copy()
+
+    @property
+    def roots(self) -> Index:
+        """The leader that each point goes to, the lowest of several at its place; or -1."""
+        within = self._within(self._goes)
+        return np.where(self._goes >= 0, within, -1).reshape(self._shape[:2])
+
+    @property
+    def leader_layer(self) -> Index:
+        """The layer at which each point emerged as a leader, with C_i = {i}; -1 if it did not."""
+        return self._leading()[0]
+
+    @property
+    def labels(self) -> Index:
+        """The leader that each point goes to; -1 for those that go to none, or to several."""
+        return self._leading()[1]
+
+    @property
+    def clusters(self) -> Index:
+        """Numbers of the distinct limits of each cloud, in order of their first points; or -1."""
+        n_batch, n, _ = self._shape
+        leads = np.flatnonzero(self._goes == np.arange(len(self._goes)))
+        place = np.concatenate([self._position[leads], self._means]) + self._means.dtype.type(0)
+        cloud = self._cloud(np.concatenate([leads, self._lowest_of_mean]))
+        order = np.lexsort((*place.T, cloud))
+        differs = np.ones(len(order), bool)
+        differs[1:] = np.diff(cloud[order]) != 0
+        differs[1:] |= (place[order[1:]] != place[order[:-1]]).any(axis=1)
+        place_of = np.empty(len(order), np.int64)
+        place_of[order] = np.cumsum(differs) - 1
+        place_of_point = np.empty(len(self._goes), np.int64)
+        place_of_point[leads] = place_of[: len(leads)]
+        labels, number_of = np.empty_like(self._goes), np.full(len(order), -1, np.int64)
+        kernels.number(
+            self._goes, place_of[len(leads) :], n, 0, n_batch, place_of_point, number_of, labels
+        )
+        return labels.reshape(self._shape[:2])
+
+    def _leading(self) -> tuple[Index, Index]:
+        if self._named is None:
+            leader_layer, labels = np.empty((2, len(self._goes)), np.int64)
+
+            def work(start: int, stop: int) -> None:
+                kernels.describe(
+                    self._first, self._count, self._goes, self._settled_at, self._shape[1],
+                    start, stop, leader_layer, labels,
+                )  # fmt: skip
+
+            in_ranges(work, len(labels), 4, self._threads)
+            self._named = leader_layer, labels
+        leader_layer, labels = (array.reshape(self._shape[:2]) for array in self._named)
+        return leader_layer, labels
+
+    # --- Where points are -----------------------------------------------------------------------
+
+    def _placed(
+        self, blocks: Index | None = None, length: int = 1, *, for_ever: bool = False
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Where points are at this layer, and who is at its limit, to within rounding.
+
+        Of all points, or of blocks of ``length`` points of a cloud, from ``blocks * length`` on.
+        Those that are not settled are where they were last searched for.
+        """
+        total, d = self._position.shape
+        n_blocks = total if blocks is None else len(blocks)
+        place = np.empty((n_blocks * length, d), self._position.dtype)
+        arrived = np.empty(len(place), np.uint8)
+        known = self._known(for_ever=for_ever)
+
+        def work(start: int, stop: int) -> None:
+            kernels.place[self._c_type](*known, blocks, length, start, stop, place, arrived)
+
+        in_ranges(work, n_blocks, length * (d + 2), self._threads)
+        return place, arrived.view(bool)
+
+    def _known(self, *, for_ever: bool = False) -> tuple[Any, ...]:
+        """What kernels need to tell where points are at this layer, or after infinitely many."""
+        if for_ever:
+            remaining = np.zeros(self._last_search + 1, self._position.dtype)
+        else:
+            remaining = self._remaining()
+        layer = -1 if for_ever else self.layer
+        return (
+            self._position, self._error, self._means, self._goes, self._settled_at,
+            remaining, layer, self._near, self._shape[1],
+        )  # fmt: skip
+
+    def _remaining(self) -> NDArray[Any]:
+        """``(1 - c) ** age`` of points that settled at layers 0, 1, 2, ...
+
+        From ``alpha`` itself, to about an ulp of 1 whatever the age.
+        """
+        age = self.layer - np.arange(self._last_search + 1)
+        if self._lands:
+            return np.zeros(len(age), self._position.dtype)
+        return np.exp(-math.log1p(self._alpha) * age).astype(self._position.dtype)
+
+    def _here(self, rows: Index) -> NDArray[Any]:
+        return self._placed(rows)[0]
+
+    def _is_fixed(self, rows: Index) -> NDArray[np.bool_]:
+        """Who is at its limit, to within rounding."""
+        return self._placed(rows)[1]
+
+    def _errors(self, rows: Index) -> NDArray[Any]:
+        """The roundings so far of points that still move; those of settled ones are accounted."""
+        return np.where(self._settled_at[rows, None] < 0, self._error[rows], 0)
+
+    def _offsets(self, rows: Index) -> NDArray[Any]:
+        """How far settled points were from their limits when they settled."""
+        limit, position = self._placed(rows, for_ever=True)[0], self._position[rows]
+        error = np.where(self._settled_at[rows, None] > 0, self._error[rows], 0)
+        return np.where((position == limit).all(axis=1)[:, None], 0, (position - limit) + error)
+
+    def _roots(self, rows: Index) -> Index:
+        return np.maximum(self._goes[rows], -1)
+
+    def _companions(self, rows: Index) -> Index:
+        """The lowest of those where settled points go, or of those whose mean it is."""
+        goes = self._goes[rows]
+        companion = goes.copy()
+        companion[goes < -1] = self._lowest_of_mean[-2 - goes[goes < -1]]
+        return companion
+
+    # --- Rows and clouds ------------------------------------------------------------------------
+
+    def _settle_on_means(self, rows: Index, mean: NDArray[Any]) -> None:
+        """Settle points that go to places which are no leaders."""
+        self._goes[rows] = -2 - (len(self._means) + np.arange(len(rows)))
+        self._means = np.concatenate([self._means, mean])
+        self._lowest_of_mean = np.concatenate([self._lowest_of_mean, self._lowest(rows)])
+        self._settled_at[rows] = self.layer
+
+    def _cloud(self, rows: Index) -> Index:
+        return np.zeros_like(rows) if self._shape[0] == 1 else rows // max(1, self._shape[1])
+
+    def _within(self, rows: Index) -> Index:
+        return rows if self._shape[0] == 1 else rows % max(1, self._shape[1])
+
+    def _lowest(self, rows: Index) -> Index:
+        """The lowest winner of each point."""
+        return self._cloud(rows) * self._shape[1] + self._first[rows]
+
+
+def in_ranges(
+    work: Callable[[int, int], None], n_rows: int, numbers_per_row: int, threads: int
+) -> None:
+    """Call ``work(start, stop)`` on ranges of rows over the threads, if there are any rows."""
+    if n_rows:
+        length = max(1, _NUMBERS_PER_RANGE // max(1, numbers_per_row))
+        for_each_range(work, n_rows, length, threads)
+
+
+def listed(
+    work: Callable[[int, int, Index], int], n_rows: int, numbers_per_row: int, threads: int
+) -> Index:
+    """What ``work(start, stop, out)`` writes into ``out`` from ``start`` on, returning how many."""
+    out = np.empty(n_rows, np.int64)
+    found: dict[int, int] = {}
+
+    def part(start: int, stop: int) -> None:
+        found[start] = work(start, stop, out)
+
+    in_ranges(part, n_rows, numbers_per_row, threads)
+    if not found:
+        return out
+    return np.concatenate([out[start : start + found[start]] for start in sorted(found)])

@@ -1,0 +1,285 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Who settles, and where settled points are: one pass over some rows, without the GIL.
+
+The arrays are those of :class:`fasthardmax._settled.Settled`; none is larger than the points.
+"""
+
+from libc.math cimport fabs
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free, malloc
+
+ctypedef fused real:
+    float
+    double
+
+
+cdef inline bint _put(
+    const real *position, const real *error, const real *means, const int64_t *goes,
+    const int32_t *settled_at, const real *remaining, int64_t layer, real near,
+    Py_ssize_t d, Py_ssize_t i, real *out,
+) noexcept nogil:
+    """Where point i is at this layer, and whether that is its limit, to within ``near``."""
+    cdef const real *here = position + i * d
+    cdef const real *limit
+    cdef int64_t since = settled_at[i], goal = goes[i]
+    cdef bint arrived = since >= 0
+    cdef real offset
+    cdef Py_ssize_t f
+    for f in range(d):
+        out[f] = here[f]
+    if not arrived or goal == i:
+        return arrived
+    limit = position + goal * d if goal >= 0 else means + (-2 - goal) * d
+    for f in range(d):
+        arrived = arrived and here[f] == limit[f]
+    if arrived or since == layer or remaining[since] == 1:
+        return arrived
+    arrived = True
+    for f in range(d):
+        offset = here[f] - limit[f]
+        if since > 0:
+            offset = offset + error[i * d + f]
+        offset = offset * remaining[since]
+        arrived = arrived and fabs(offset) <= near
+        out[f] = limit[f] + offset
+    if arrived:
+        for f in range(d):
+            out[f] = limit[f]
+    return arrived
+
+
+def place(
+    const real[:, ::1] position, const real[:, ::1] error, const real[:, ::1] means,
+    const int64_t[::1] goes, const int32_t[::1] settled_at, const real[::1] remaining,
+    int64_t layer, const real[::1] near, Py_ssize_t n,
+    const int64_t[::1] blocks, Py_ssize_t length, Py_ssize_t start, Py_ssize_t stop,
+    real[:, ::1] out, unsigned char[::1] arrived,
+):
+    """Where the points of blocks ``start`` to ``stop`` are, and who is at its limit.
+
+    Block b is ``length`` points of one cloud, from ``blocks[b] * length`` on; b alone stands for
+    ``blocks[b]`` where that is None.
+    """
+    cdef Py_ssize_t d = position.shape[1], b, at, k, there = start * length
+    cdef bint single = near.shape[0] == 1
+    cdef real bound
+    with nogil:
+        for b in range(start, stop):
+            at = (b if blocks is None else blocks[b]) * length
+            bound = near[0] if single else near[at // n]
+            for k in range(at, at + length):
+                # A number of features that the C compiler knows makes loops of none.
+                arrived[there] = _put(
+                    &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
+                    &remaining[0], layer, bound, 2, k, &out[there, 0],
+                ) if d == 2 else _put(
+                    &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
+                    &remaining[0], layer, bound, d, k, &out[there, 0],
+                )
+                there += 1
+
+
+def settle_at_once(
+    const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n,
+    Py_ssize_t start, Py_ssize_t stop,
+    int64_t[::1] goes, int32_t[::1] settled_at, int64_t[::1] left,
+):
+    """At layer 0, settle who has a leader for its only winner; list the others from ``start`` on.
+
+    A point that is its own only winner leads. Returns how many are left.
+    """
+    cdef Py_ssize_t i = start, end, base, k = start
+    cdef int64_t winner
+    with nogil:
+        while i < stop:
+            base = i // n * n
+            end = min(stop, base + n)
+            while i < end:
+                winner = base + first[i]
+                if count[i] == 1 and count[winner] == 1 and base + first[winner] == winner:
+                    goes[i] = winner
+                    settled_at[i] = 0
+                else:
+                    left[k] = i
+                    k += 1
+                i += 1
+    return k - start
+
+
+def put_back(
+    const int64_t[::1] rows, const real[:, ::1] at, const real[:, ::1] drift,
+    Py_ssize_t start, Py_ssize_t stop, real[:, ::1] position, real[:, ::1] error,
+):
+    """Where the points ``rows`` are, and their roundings, into the arrays of all points."""
+    cdef Py_ssize_t d = position.shape[1], r, f
+    with nogil:
+        for r in range(start, stop):
+            for f in range(d):
+                position[rows[r], f] = at[r, f]
+                error[rows[r], f] = drift[r, f]
+
+
+def aim(
+    const real[:, ::1] position, const real[:, ::1] error, const real[:, ::1] means,
+    const int64_t[::1] goes, const int32_t[::1] settled_at, const real[::1] remaining,
+    int64_t layer, const real[::1] near, Py_ssize_t n,
+    const real[:, ::1] at, const int64_t[::1] winner, const unsigned char[::1] together,
+    Py_ssize_t start, Py_ssize_t stop,
+    real[:, ::1] goal, real[:, ::1] goal_error, unsigned char[::1] home,
+):
+    """The goals of points ``at`` (m, d) with winners ``together`` at one place; who is there."""
+    cdef Py_ssize_t d = position.shape[1], r, f
+    cdef int64_t w
+    with nogil:
+        for r in range(start, stop):
+            home[r] = together[r]
+            if not together[r]:
+                continue
+            w = winner[r]
+            _put(
+                &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
+                &remaining[0], layer, near[w // n], d, w, &goal[r, 0],
+            )
+            for f in range(d):
+                goal_error[r, f] = error[w, f] if settled_at[w] < 0 and layer > 0 else 0
+                home[r] = home[r] and goal[r, f] == at[r, f]
+
+
+def settle_at_home(
+    const int64_t[::1] rows, const int64_t[::1] winner, const unsigned char[::1] home,
+    const int64_t[::1] first, Py_ssize_t n, int32_t layer, Py_ssize_t start, Py_ssize_t stop,
+    int64_t[::1] goes, int32_t[::1] settled_at,
+):
+    """Settle points that win where they are: each goes where its winner does, or is that place."""
+    cdef Py_ssize_t r
+    cdef int64_t i
+    with nogil:
+        for r in range(start, stop):
+            if home[r]:
+                i = rows[r]
+                goes[i] = goes[winner[r]] if goes[winner[r]] >= 0 else i // n * n + first[i]
+                settled_at[i] = layer
+
+
+def settle_followers(
+    const real[:, ::1] position, const real[:, ::1] error, const real[:, ::1] means,
+    int64_t[::1] goes, int32_t[::1] settled_at, const real[::1] remaining,
+    int64_t layer, const real[::1] near, Py_ssize_t n,
+    const int64_t[::1] rows, const int64_t[::1] winner, const unsigned char[::1] together,
+    const unsigned char[::1] home, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] first,
+):
+    """Settle points whose only winner is a leader, or has come so near to one as to be it."""
+    cdef Py_ssize_t d = position.shape[1], r
+    cdef int64_t w, i
+    cdef real *there = <real *>malloc((d + 1) * sizeof(real))
+    if there == NULL:
+        raise MemoryError("found no memory for one point")
+    with nogil:
+        for r in range(start, stop):
+            w = winner[r]
+            if home[r] or not together[r] or goes[w] < 0 or settled_at[w] < 0:
+                continue
+            if _put(
+                &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
+                &remaining[0], layer, near[w // n], d, w, there,
+            ):
+                i = rows[r]
+                first[i] = goes[w] - i // n * n
+                goes[i] = goes[w]
+                settled_at[i] = <int32_t>layer
+    free(there)
+
+
+def step(
+    const real[::1] at, const real[::1] error, const real[::1] goal, const real[::1] goal_error,
+    real c, Py_ssize_t start, Py_ssize_t stop, real[::1] moved, real[::1] new_error,
+):
+    """One update ``x + c (goal - x)`` of numbers with their errors, and its own error.
+
+    Knuth's two-sum: the error of the last addition is exact, so roundings do not add up over the
+    layers; what is lost is relative to the way gone.
+    """
+    cdef Py_ssize_t k
+    cdef real move, part
+    with nogil:
+        for k in range(start, stop):
+            move = c * ((goal[k] - at[k]) + (goal_error[k] - error[k])) + error[k]
+            moved[k] = at[k] + move
+            part = moved[k] - at[k]
+            new_error[k] = (at[k] - (moved[k] - part)) + (move - part)
+
+
+def outside(
+    const real[:, ::1] keys, const int64_t[::1] rows, const int32_t[::1] settled_at,
+    double radius, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] kept,
+):
+    """List from ``start`` on who is not settled, or not inside a ball; returns how many.
+
+    ``keys`` are where the points ``rows`` are; None stands for all points.
+    """
+    cdef Py_ssize_t d = keys.shape[1], r, f, k = start
+    cdef int64_t i
+    cdef double share, part
+    with nogil:
+        for r in range(start, stop):
+            i = r if rows is None else rows[r]
+            share = 0
+            for f in range(d):
+                part = keys[r, f] / radius
+                share += part * part
+            if share >= 1 or settled_at[i] < 0:
+                kept[k] = i
+                k += 1
+    return k - start
+
+
+def describe(
+    const int64_t[::1] first, const int64_t[::1] count, const int64_t[::1] goes,
+    const int32_t[::1] settled_at, Py_ssize_t n, Py_ssize_t start, Py_ssize_t stop,
+    int64_t[::1] leader_layer, int64_t[::1] labels,
+):
+    """The layers at which points emerged as leaders, and the leader that each point goes to."""
+    cdef Py_ssize_t i = start, base, end
+    with nogil:
+        while i < stop:
+            base = i // n * n
+            end = min(stop, base + n)
+            while i < end:
+                leader_layer[i] = labels[i] = -1
+                if goes[i] >= 0 and _leads(&first[0], &count[0], &goes[0], base, goes[i]):
+                    labels[i] = goes[i] - base
+                    if goes[i] == i:
+                        leader_layer[i] = settled_at[i]
+                i += 1
+
+
+cdef inline bint _leads(
+    const int64_t *first, const int64_t *count, const int64_t *goes, Py_ssize_t base, int64_t i
+) noexcept nogil:
+    return goes[i] == i and count[i] == 1 and base + first[i] == i
+
+
+def number(
+    const int64_t[::1] goes, const int64_t[::1] place_of_mean, Py_ssize_t n,
+    Py_ssize_t start, Py_ssize_t stop, int64_t[::1] place_of, int64_t[::1] number_of,
+    int64_t[::1] labels,
+):
+    """Number the limits of clouds ``start`` to ``stop``, each from 0 in order of first points.
+
+    ``place_of`` a point that others go to, and ``place_of_mean`` a mean, name the place;
+    ``number_of`` places is -1 at first.
+    """
+    cdef Py_ssize_t b, i
+    cdef int64_t p, following
+    with nogil:
+        for b in range(start, stop):
+            following = 0
+            for i in range(b * n, b * n + n):
+                labels[i] = -1
+                if goes[i] == -1:
+                    continue
+                p = place_of[goes[i]] if goes[i] >= 0 else place_of_mean[-2 - goes[i]]
+                if number_of[p] < 0:
+                    number_of[p] = following
+                    following += 1
+                labels[i] = number_of[p]
