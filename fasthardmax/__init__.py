@@ -13,6 +13,8 @@ from .dynamics import Trajectory, simulate
 from .equilibrium import Equilibrium, equilibrium
 from .explanation import Explanation, explain
 from .index import HardmaxIndex
+from .resume import resume
+from .trajectory_store import TrajectoryStore
 
 if TYPE_CHECKING:
     from .clustering import HardmaxClustering as HardmaxClustering
@@ -25,12 +27,14 @@ __all__ = [
     "Explanation",
     "HardmaxIndex",
     "Trajectory",
+    "TrajectoryStore",
     "Winners",
     "__version__",
     "equilibrium",
     "explain",
     "hardmax_attention",
     "hardmax_winners",
+    "resume",
     "simulate",
 ]
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ._extent import feature_peaks
 from ._problem import Answer, Problem
+from ._state import Resumable
 from .engines import Runner
 from .numerics import canonical_scores
 
@@ -28,11 +29,13 @@ class TieSets(NamedTuple):
     indices: Index  # keys, counted within their cloud
 
 
-class Search:
+class Search(Resumable):
     """Runs one engine on any of the points of clouds (B, n, d), and counts its queries.
 
     Rows are queries: ``batch`` (m,), in increasing order, says which cloud each attends.
     """
+
+    NOT_SAVED = ("_matrix", "_engine", "_threads", "keys", "_kept", "_clouds", "_peak")
 
     def __init__(self, matrix: NDArray[Any] | None, engine: Runner, threads: int) -> None:
         self.n_queries = 0

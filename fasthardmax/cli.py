@@ -1,4 +1,4 @@
-"""The command line: ``fasthardmax simulate``, ``equilibrium``, ``animate`` and ``info``."""
+"""The command line: ``simulate``, ``resume``, ``equilibrium``, ``animate`` and ``info``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from . import info
+from numpy.typing import NDArray
+
+from . import _cli_long_runs, info
 from ._new_file import new_file
 from ._validate import check_count
 from .dynamics import METHODS, simulate
 from .engines import engine_names
 from .equilibrium import equilibrium
-from .inputs import BUILT_IN, read_array, read_cloud
+from .inputs import BUILT_IN, Cloud, read_array, read_cloud
+from .resume import resume
 from .storage import new_directory, save_equilibrium, save_trajectory
+from .trajectory_store import TrajectoryStore
 
 __all__ = ["main"]
 
@@ -27,14 +31,19 @@ _ON_COMMAND_LINE = {
     "A": "--A",
     "alpha": "--alpha",
     "beta": "--beta",
+    "checkpoint": "--checkpoint",
     "engine": "--engine",
     "max_layers": "--max-layers",
     "method": "--method",
     "n_layers": "--layers",
     "num_threads": "--threads",
     "out": "--out",
+    "path": "--out",
     "points": "INPUT",
 }
+
+
+_RUN_FAILURES = (OSError, ValueError, TypeError, ImportError, RuntimeError, MemoryError)
 
 
 class _UsageError(Exception):
@@ -42,7 +51,7 @@ class _UsageError(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0, 2 for bad input, or 130 for an interrupt.
+    """Run the command line: 0, or 2 for bad input, 130 for an interrupt, 143 for a termination.
 
     Examples
     --------
@@ -59,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as interrupt:
         print(f"fasthardmax: {str(interrupt) or 'interrupted'}", file=sys.stderr)
-        return 130
+        return 143 if isinstance(interrupt, _cli_long_runs.Terminated) else 130
     return 0
 
 
@@ -103,7 +112,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LAYERS",
         help="which layers to save: last, all, or every so many (default %(default)s)",
     )
+    run.add_argument(
+        "--checkpoint",
+        type=int,
+        metavar="EVERY",
+        help="for long runs: stream the layers to DIR/trajectory.zarr instead of trajectory.npz, "
+        "and every so many layers save all that 'fasthardmax resume DIR' needs to go on",
+    )
     run.set_defaults(run=_simulate)
+    more = commands.add_parser(
+        "resume",
+        help="go on with a run with checkpoints that was interrupted",
+        description="Go on with a run with checkpoints that was interrupted, from its last "
+        "checkpoint. It ends with the same bits as a run that was not interrupted.",
+    )
+    more.add_argument("dir", metavar="DIR", help="the directory of the run")
+    _add_threads(more)
+    more.set_defaults(run=_resume)
     limit = commands.add_parser(
         "equilibrium",
         help="find the limit of every point under infinitely many layers",
@@ -159,11 +184,15 @@ def _add_common(
     command.add_argument(
         "--engine", choices=engine_names(), default="auto", help="default %(default)s"
     )
-    command.add_argument(
-        "--threads", type=int, metavar="N", help="at most this many (default: all)"
-    )
+    _add_threads(command)
     command.add_argument(
         "--force", action="store_true", help=f"replace {out}, an earlier run's, if it exists"
+    )
+
+
+def _add_threads(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--threads", type=int, metavar="N", help="at most this many (default: all)"
     )
 
 
@@ -186,6 +215,9 @@ def _simulate(args: argparse.Namespace) -> None:
 
         cloud = read_cloud(args.input)
         A = cloud.A if args.A is None else read_array(args.A, "A")
+    if args.checkpoint is not None:
+        _simulate_long(args, cloud, A)
+        return
     try:
         with _reported(OSError), new_directory(args.out, force=args.force) as folder:
             begin = time.perf_counter()
@@ -218,6 +250,38 @@ def _simulate(args: argparse.Namespace) -> None:
         progress = f" after {reached.n_layers} of {args.layers} layers" if reached else ""
         raise KeyboardInterrupt(f"interrupted{progress}; nothing was written") from None
     _summary.print_table(summary, args.out)
+
+
+def _simulate_long(args: argparse.Namespace, cloud: Cloud, A: NDArray[Any] | None) -> None:
+    every = {"all": 1, "last": None}.get(args.record, args.record)
+    notes = {"input": args.input, "A_from": args.A or cloud.A_name}
+    with _reported(*_RUN_FAILURES), _cli_long_runs.interruptible(args.out):
+        store = TrajectoryStore(
+            args.out, every=every, checkpoint=args.checkpoint, overwrite=args.force, attrs=notes
+        )
+        trajectory = simulate(
+            cloud.points,
+            alpha=args.alpha,
+            n_layers=args.layers,
+            A=A,
+            beta=args.beta,
+            method=args.method,
+            record=store,
+            engine=args.engine,
+            num_threads=args.threads,
+            progress=sys.stderr.isatty(),
+        )
+    with _reported(OSError):
+        _cli_long_runs.sum_up(trajectory, args.out)
+
+
+def _resume(args: argparse.Namespace) -> None:
+    with _reported(*_RUN_FAILURES, of="resume"), _cli_long_runs.interruptible(args.dir):
+        from . import _summary, plotting  # noqa: F401  # they need extras: before the work
+
+        trajectory = resume(args.dir, num_threads=args.threads, progress=sys.stderr.isatty())
+    with _reported(OSError, of="resume"):
+        _cli_long_runs.sum_up(trajectory, args.dir)
 
 
 def _equilibrium(args: argparse.Namespace) -> None:
@@ -308,5 +372,6 @@ def _reported(*kinds: type[Exception], of: str = "simulate") -> Iterator[None]:
         yield
     except kinds as error:
         name, colon, rest = str(error).partition(":")
-        sentence = _ON_COMMAND_LINE.get(name, name) + colon + rest
+        known = _ON_COMMAND_LINE | ({"path": "DIR"} if of == "resume" else {})
+        sentence = known.get(name, name) + colon + rest.replace("overwrite=True", "--force")
         raise _UsageError(f"fasthardmax {of}", sentence or "out of memory") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import numbers
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from .attention import Winners
 from .settling import Settling
 from .softening import Softening
 from .stepping import Stepping
+from .trajectory_store import TrajectoryStore
 
 __all__ = ["METHODS", "Callback", "Trajectory", "simulate"]
 
@@ -39,10 +40,11 @@ class Trajectory:
     n_layers : int
         How many layers that is: fewer than asked for only after an interruption.
     alpha : float
-    recorded : dict of int to ndarray of shape (n, d)
+    recorded : mapping of int to ndarray of shape (n, d)
         Layer number to points; layer 0 is the start.
-    winners : dict of int to Winners
-        Layer number to the tie sets of the points of that layer, for the recorded layers.
+    winners : mapping of int to Winners
+        Layer number to the tie sets of the points of that layer, for the recorded layers. These two
+        are dictionaries, or read from the disk at each look where a store recorded.
     leader_layer : ndarray of int64, shape (n,)
         The layer at which each point emerged as a leader, the first with ``C_i = {i}``; -1 if it
         did not. Coincident points tie with each other and so are never leaders.
@@ -65,8 +67,8 @@ class Trajectory:
     labels: NDArray[np.int64]
     n_layers: int = 0
     n_passes: float = 0.0
-    recorded: dict[int, NDArray[Any]] = field(default_factory=dict)
-    winners: dict[int, Winners] = field(default_factory=dict)
+    recorded: Mapping[int, NDArray[Any]] = field(default_factory=dict)
+    winners: Mapping[int, Winners] = field(default_factory=dict)
     beta: float = math.inf
 
     @property
@@ -84,7 +86,7 @@ def simulate(
     A: ArrayLike | None = None,
     beta: float = math.inf,
     method: str | None = None,
-    record: str | int | Callback = "last",
+    record: str | int | Callback | TrajectoryStore = "last",
     engine: str = "auto",
     num_threads: int | None = None,
     progress: bool = False,
@@ -110,11 +112,12 @@ def simulate(
         "settling" does not search for the winners of points whose future is known: it is closer to
         exact dynamics, and a thousand layers take it about as long as two. "stepped" finds every
         point's winners at every layer, in the canonical arithmetic.
-    record : {"last", "all"} or int or callable, default "last"
+    record : {"last", "all"} or int or callable or TrajectoryStore, default "last"
         Which layers to keep: the last, all, or every so many (the start and the last included).
         A callable is given ``(layer, points, winners)`` at every layer, 0 and the last included;
         its points are read-only and not reused, so it may keep them. The last layer is kept as
-        well.
+        well. A :class:`~fasthardmax.TrajectoryStore` streams them to a directory, from which an
+        interrupted run can be resumed.
     engine, num_threads
         As for :func:`fasthardmax.hardmax_attention`. No engine but "auto" for a finite ``beta``.
     progress : bool, default False
@@ -164,7 +167,7 @@ def simulate(
     more, which finds the winners of the last. Settling takes as many as
     :func:`~fasthardmax.equilibrium`, one to four in total for most data and one for each layer at
     worst; a layer with points that still move costs another O(n d). Memory is O(n d) and the
-    recorded layers.
+    recorded layers, unless a store has them.
 
     References
     ----------
@@ -203,9 +206,13 @@ def simulate(
         kernel = engines.Runner(engine, self_attention(clouds, clouds, threads), searches)
         kind = Settling if method == "settling" else Stepping
         state = kind(clouds, alpha, matrix, kernel, threads)
-    run = _Run(state, alpha, beta, kernel, single=single)
+    store = record if isinstance(record, TrajectoryStore) else None
+    run = _Run(state, alpha, beta, kernel, single=single, store=store)
+    options = {
+        "alpha": alpha, "beta": beta, "n_layers": layers, "method": method, "engine": engine,
+    }  # fmt: skip
     try:
-        with _progress_bar(layers, progress) as advance:
+        with run.kept(clouds, matrix, options), _progress_bar(layers, progress) as advance:
             run.advance(layers, keep, callback, advance)
     except BaseException as error:
         error.trajectory = run.trajectory()  # type: ignore[attr-defined]  # documented in Notes
@@ -224,14 +231,25 @@ class _Run:
         engine: engines.Runner | Softening,
         *,
         single: bool,
+        store: TrajectoryStore | None,
     ) -> None:
         self._layers = layers
         self._alpha = alpha
         self._beta = beta
         self._engine = engine
         self._single = single
+        self._store = store
         self._recorded: dict[int, NDArray[Any]] = {}
         self._winners: dict[int, Winners] = {}
+
+    def kept(
+        self, start: NDArray[Any], matrix: NDArray[Any] | None, options: dict[str, Any]
+    ) -> contextlib.AbstractContextManager[None]:
+        """Where a store records: from layer 0 or from where a run was interrupted."""
+        if self._store is None:
+            return contextlib.nullcontext()
+        start = self._shaped(start)
+        return self._store.running(self._layers, start, matrix, options, self._result())
 
     def advance(
         self,
@@ -241,13 +259,19 @@ class _Run:
         report: Callable[[], None],
     ) -> None:
         """Go through ``n_layers`` layers, recording and reporting on the way."""
-        layers = self._layers
+        layers, store = self._layers, self._store
+        for _ in range(layers.layer):  # done before an interruption
+            report()
         while True:
+            if store is not None and store.is_due(layers.layer) and layers.layer < n_layers:
+                store.save(layers.layer, self._result(), layers.state())
             layers.search()
             recorded = layers.layer == n_layers or keep(layers.layer)
             if recorded or callback is not None:
                 winners = Winners(self._shaped(layers.first), self._shaped(layers.count))
-            if recorded:
+            if recorded and store is not None:
+                store.add(layers.layer, self._shaped(layers.points), winners)
+            elif recorded:
                 self._recorded[layers.layer] = self._shaped(layers.points)
                 self._winners[layers.layer] = winners
             if callback is not None:
@@ -255,6 +279,8 @@ class _Run:
                 points.setflags(write=False)
                 callback(layers.layer, points, winners)
             if layers.layer == n_layers:
+                if store is not None:
+                    store.save(n_layers, self._result(), None)
                 return
             begin, end = layers.layer, layers.layer + 1
             if callback is None and layers.n_moving == 0:
@@ -265,6 +291,7 @@ class _Run:
                 report()
 
     def trajectory(self) -> Trajectory:
+        stored = self._store.stored() if self._store else None
         return Trajectory(
             points=self._shaped(self._layers.points),
             alpha=self._alpha,
@@ -272,11 +299,24 @@ class _Run:
             leader_layer=self._shaped(self._layers.leader_layer),
             labels=self._shaped(self._layers.labels),
             n_layers=self._layers.layer,
-            n_passes=self._layers.n_queries / max(1, self._layers.points[..., :1].size),
-            recorded=dict(self._recorded),
-            winners=dict(self._winners),
+            n_passes=self._n_passes(),
+            recorded=stored.recorded if stored else dict(self._recorded),
+            winners=stored.winners if stored else dict(self._winners),
             beta=self._beta,
         )
+
+    def _result(self) -> dict[str, NDArray[Any]]:
+        """What a trajectory tells of the points at this layer."""
+        return {
+            "points": self._shaped(self._layers.points),
+            "leader_layer": self._shaped(self._layers.leader_layer),
+            "labels": self._shaped(self._layers.labels),
+            "engine": np.array(self._engine.name),
+            "n_passes": np.array(self._n_passes()),
+        }
+
+    def _n_passes(self) -> float:
+        return self._layers.n_queries / max(1, self._layers.points[..., :1].size)
 
     def _shaped(self, array: NDArray[Any]) -> NDArray[Any]:
         return array[0] if self._single else array
@@ -296,8 +336,12 @@ def _check_softmax(beta: float, method: str | None, engine: str) -> None:
         )
 
 
-def _recording(record: str | int | Callback) -> tuple[Callable[[int], bool], Callback | None]:
+def _recording(
+    record: str | int | Callback | TrajectoryStore,
+) -> tuple[Callable[[int], bool], Callback | None]:
     """Which layers before the last to keep, and the callback if there is one."""
+    if isinstance(record, TrajectoryStore):
+        return record.keeps, None
     if callable(record):
         return (lambda _: False), record
     if isinstance(record, str) and record in ("last", "all"):
@@ -306,7 +350,8 @@ def _recording(record: str | int | Callback) -> tuple[Callable[[int], bool], Cal
         every = int(record)
         return (lambda layer: layer % every == 0), None
     raise ValueError(
-        f"record: got {record!r}, expected 'last', 'all', a positive integer or a callable"
+        f"record: got {record!r}, expected 'last', 'all', a positive integer, a callable or a "
+        "TrajectoryStore"
     )
 
 

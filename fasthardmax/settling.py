@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from . import _settled_kernels as kernels
 from ._interior import inner_radius, worthwhile
 from ._settled import Index, in_ranges, listed
+from ._state import Resumable
 from ._subset import Search, same_rows
 from ._ties import Tied, grouped
 from .engines import Runner
@@ -43,13 +44,16 @@ from .numerics import step_size
 __all__ = ["Settling"]
 
 
-class Settling(Tied):
+class Settling(Tied, Resumable):
     """Clouds (B, n, d) at one layer, with all that is known of their points' future.
 
     Call :meth:`search` once at each layer, then :meth:`go_to` the next, or any later one once no
     point is left to search for. What is asked of it in between has shape (B, n) or (B, n, d), and
     is not changed later.
     """
+
+    # Given again, computed when asked for, or of the last search.
+    NOT_SAVED = ("_shape", "_threads", "_c_type", "_points", "_named", "_goal", "_goal_error")
 
     def __init__(
         self,
@@ -66,6 +70,11 @@ class Settling(Tied):
         self._leads = np.empty(0, np.int64)  # the points that settled where they are
         # The mean of the winners, where still moving.
         self._goal, self._goal_error = self._at, self._drift
+
+    def restore(self, saved: dict[str, NDArray[Any]]) -> None:
+        """Take the state of an object that was made with the same arguments."""
+        super().restore(saved)
+        self._points = self._named = None  # those of the start
 
     @property
     def n_dropped(self) -> int:

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._state import Resumable
 from ._threads import for_each_range
 from .engines._arrays import readonly
 from .numerics import canonical_scores, score_limit, step, step_size
@@ -42,13 +43,14 @@ _RANGE = 2e7  # nanoseconds of a range: short enough to share out evenly and to 
 _THREAD = 1e6  # below, a second thread costs more than it brings
 
 
-class Softening:
+class Softening(Resumable):
     """Clouds (B, n, d) at one layer of a softmax transformer.
 
     It stands where :class:`~fasthardmax.stepping.Stepping` does; but every key has a share in every
     mean, so that no point has winners and none leads.
     """
 
+    NOT_SAVED = ("_matrix", "_threads")
     name = "softmax"  # in place of an engine's
 
     def __init__(

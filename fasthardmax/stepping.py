@@ -8,18 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._problem import self_attention
+from ._state import Resumable
 from .engines import Runner
 from .numerics import canonical_scores, step, step_size
 
 __all__ = ["Stepping"]
 
 
-class Stepping:
+class Stepping(Resumable):
     """Clouds (B, n, d) at one layer, stepped bit for bit as the definition says.
 
     Call :meth:`search` once at each layer, then :meth:`go_to` the next. Its attributes are those of
     :class:`~fasthardmax.settling.Settling` that a trajectory needs, of shape (B, n).
     """
+
+    NOT_SAVED = ("_matrix", "_engine", "_threads", "first", "count", "_mean")  # of this layer
 
     def __init__(
         self,

@@ -1,89 +1,21 @@
-"""Results on disk: a directory that appears complete or not at all, and arrays as .npz."""
+"""Results on disk, written and read."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._directory import RUN_FILES, new_directory
+from ._stored_run import StoredRun
 from .attention import Winners
 from .dynamics import Trajectory
 from .equilibrium import Equilibrium
 
 __all__ = ["RUN_FILES", "load_trajectory", "new_directory", "save_equilibrium", "save_trajectory"]
-
-RUN_FILES = ("equilibrium.npz", "picture.png", "summary.json", "trajectory.npz")
-
-
-@contextlib.contextmanager
-def new_directory(out: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """An empty directory to write a run's files in, which becomes ``out`` if the block succeeds.
-
-    It is made beside ``out`` and renamed at the end, so that ``out`` is never half-written: if the
-    block raises, ``out`` stays as it was.
-
-    Parameters
-    ----------
-    out : path
-        Must not exist, unless ``force``; its parent must.
-    force : bool, default False
-        Replace ``out`` if it exists and holds nothing but the files of an earlier run.
-
-    Raises
-    ------
-    OSError
-        With one sentence, if ``out`` may not be replaced or cannot be written.
-    """
-    target = Path(out).resolve()
-    _check_target(target, force)
-    try:
-        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
-            new = Path(aside, "new")
-            new.mkdir()  # with the usual permissions; those of a temporary directory are private
-            yield new
-            _check_target(target, force)  # again: others may have written there meanwhile
-            _swap(new, target, Path(aside, "old"))
-    except OSError as error:
-        if error.strerror is None:  # a sentence already
-            raise
-        raise type(error)(f"out: cannot write '{target}': {error.strerror}") from error
-
-
-def _check_target(target: Path, force: bool) -> None:
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"out: got '{target}', expected its parent to be a directory")
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise NotADirectoryError(f"out: got '{target}', which is a file, expected a directory")
-    if not force:
-        raise FileExistsError(
-            f"out: got '{target}', which exists already, expected a new directory or --force"
-        )
-    foreign = sorted({entry.name for entry in target.iterdir()} - set(RUN_FILES))
-    if foreign:
-        raise FileExistsError(
-            f"out: got '{target}', which holds '{foreign[0]}', expected a directory with nothing "
-            "but the files of an earlier run to replace"
-        )
-
-
-def _swap(new: Path, target: Path, old: Path) -> None:
-    """Rename ``new`` to ``target``; what was there goes to ``old``, or back if that fails."""
-    try:
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-    except BaseException:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise
 
 
 def save_trajectory(
@@ -115,7 +47,13 @@ def save_trajectory(
 
 
 def load_trajectory(path: str | os.PathLike[str]) -> Trajectory:
-    """Read back what :func:`save_trajectory` wrote, to analyse or draw it again."""
+    """Read back what :func:`save_trajectory` wrote, to analyse or draw it again.
+
+    Of the directory of a run with checkpoints: the run as it was at its last checkpoint, its layers
+    read from the disk at each look. The run may go on meanwhile.
+    """
+    if Path(path).is_dir():
+        return _load_run(StoredRun(path))
     with np.load(path, allow_pickle=False) as file:
         data = {name: file[name] for name in file.files}
     layers = [int(layer) for layer in data["layers"]]
@@ -131,6 +69,22 @@ def load_trajectory(path: str | os.PathLike[str]) -> Trajectory:
         recorded=dict(zip(layers, data["points"], strict=True)),
         winners=dict(zip(layers, winners, strict=True)),
         beta=float(data["beta"]),
+    )
+
+
+def _load_run(stored: StoredRun) -> Trajectory:
+    result = stored.result()
+    return Trajectory(
+        points=result["points"],
+        alpha=stored.options["alpha"],
+        beta=stored.options["beta"],
+        engine=str(result["engine"]),
+        leader_layer=result["leader_layer"],
+        labels=result["labels"],
+        n_layers=int(result["layer"]),
+        n_passes=float(result["n_passes"]),
+        recorded=stored.recorded,
+        winners=stored.winners,
     )
 
 

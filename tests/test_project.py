@@ -49,7 +49,7 @@ def test_one_version_everywhere():
     ids=["import", "small call"],
 )
 def test_the_first_steps_import_nothing_heavy(use):
-    heavy = {"numba", "llvmlite", "scipy", "sklearn", "matplotlib", "rich", "torch"}
+    heavy = {"numba", "llvmlite", "scipy", "sklearn", "matplotlib", "rich", "torch", "zarr"}
     result = _run("-c", f"import sys, fasthardmax\n{use}\nprint({heavy} & set(sys.modules))")
     assert (result.returncode, result.stdout, result.stderr) == (0, "set()\n", "")
 

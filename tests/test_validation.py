@@ -250,7 +250,7 @@ def test_an_object_that_is_no_array_says_why(no_engine: None) -> None:
 
 _ALPHA = "expected a number of at least 0 (inf is allowed)"
 _SUM = f"expected their sum to stay below 4.49e+307 in float64 {_QUARTER}"
-_RECORD = "expected 'last', 'all', a positive integer or a callable"
+_RECORD = "expected 'last', 'all', a positive integer, a callable or a TrajectoryStore"
 _MATCH = "expected (2, 2) to match points of 2 features"
 
 # What is changed in simulate(zeros (3, 2), alpha=1, n_layers=2), and what is said.
