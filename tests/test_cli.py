@@ -210,7 +210,7 @@ def test_an_interrupt_says_how_far_it_came_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(reference, "run", interrupt_at_call(5))
-    assert run("square", "--out", "out") == 130
+    assert run("square", "--method", "stepped", "--out", "out") == 130
     message = "fasthardmax: interrupted after 4 of 30 layers; nothing was written\n"
     assert capsys.readouterr() == ("", message)
     assert os.listdir(here) == []
