@@ -216,15 +216,15 @@ def outside(
     """List from ``start`` on who is not inside a ball about the origin; returns how many.
 
     ``at`` is where the points ``rows`` are; None stands for all points, of which those that are
-    not settled are left out.
+    not settled are left out. The inverse of ``radius`` must be finite; roundings are not counted.
     """
     cdef Py_ssize_t d = at.shape[1], r, f, k = start
-    cdef double share, part
+    cdef double share, part, inverse = 1 / radius
     with nogil:
         for r in range(start, stop):
             share = 0
             for f in range(d):
-                part = at[r, f] / radius
+                part = at[r, f] * inverse
                 share += part * part
             if share >= 1 and (rows is not None or settled_at[r] >= 0):
                 out[k] = r if rows is None else rows[r]

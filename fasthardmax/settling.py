@@ -43,6 +43,9 @@ from .numerics import step_size
 __all__ = ["Settling"]
 
 
+_SMALLEST_BALL = 1e-300  # has a finite inverse
+
+
 class Settling(Tied):
     """Clouds (B, n, d) at one layer, with all that is known of their points' future.
 
@@ -220,7 +223,8 @@ class Settling(Tied):
             return
         known = self._radius > 0
         if self.layer & (self.layer - 1) == 0:  # at 0, 1, 2, 4, 8, ...
-            self._radius = max(self._radius, inner_radius(self._position[self._leads]))
+            radius = inner_radius(self._position[self._leads])
+            self._radius = max(self._radius, radius if radius > _SMALLEST_BALL else 0.0)
         if known:
             kept = np.concatenate([self._kept, ended])
             self._kept = self._outside(self._placed(kept)[0], kept)
