@@ -232,6 +232,30 @@ def outside(
     return k - start
 
 
+def emerge(
+    const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n, int64_t layer,
+    Py_ssize_t start, Py_ssize_t stop, int64_t[::1] leader_layer,
+):
+    """Mark points that are their own only winner and were no leaders before."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(start, stop):
+            if count[i] == 1 and leader_layer[i] < 0 and first[i] == i % n:
+                leader_layer[i] = layer
+
+
+def join(
+    const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n,
+    const int64_t[::1] leader_layer, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] labels,
+):
+    """Label points that have none with their only winner, if that is a leader."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(start, stop):
+            if count[i] == 1 and labels[i] < 0 and leader_layer[i // n * n + first[i]] >= 0:
+                labels[i] = first[i]
+
+
 def describe(
     const int64_t[::1] first, const int64_t[::1] count, const int64_t[::1] goes,
     const int32_t[::1] settled_at, Py_ssize_t n, Py_ssize_t start, Py_ssize_t stop,

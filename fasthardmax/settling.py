@@ -131,13 +131,14 @@ class Settling(Tied):
         if ties is not None:
             self._settle_ties(ties, goal[several])
         settled = self._settled_at.take(rows) >= 0
-        ended, left = rows[settled], np.flatnonzero(~settled)
+        done, left = np.flatnonzero(settled), np.flatnonzero(~settled)
+        ended = rows.take(done)
         self._leads = np.concatenate([self._leads, ended[self._goes.take(ended) == ended]])
         self._goal, self._goal_error = goal.take(left, axis=0), goal_error.take(left, axis=0)
         self._moving, self._at, self._drift = (
             rows.take(left), at.take(left, axis=0), drift.take(left, axis=0),
         )  # fmt: skip
-        self._drop(ended)
+        self._drop(ended, at.take(done, axis=0))
 
     def _settle_at_once(self) -> Index:
         """At layer 0, settle who has a leader for its only winner; who is left."""
@@ -213,9 +214,10 @@ class Settling(Tied):
             kept = np.sort(np.concatenate([self._kept, self._outside(self._at, rows)]))
             self._search.look_at(self._placed(kept)[0][None], kept=kept)
 
-    def _drop(self, ended: Index) -> None:
+    def _drop(self, ended: Index, at: NDArray[Any]) -> None:
         """Leave settled points inside the leaders' polytope out of the keys, for good.
 
+        ``ended`` are ``at`` the places where they settled now, but for those that did so at once.
         Their way to their limits stays inside, where no point wins or ties but for a zero query.
         """
         n_batch, n, d = self._shape
@@ -226,8 +228,8 @@ class Settling(Tied):
             radius = inner_radius(self._position[self._leads])
             self._radius = max(self._radius, radius if radius > _SMALLEST_BALL else 0.0)
         if known:
-            kept = np.concatenate([self._kept, ended])
-            self._kept = self._outside(self._placed(kept)[0], kept)
+            kept = self._outside(self._placed(self._kept)[0], self._kept)
+            self._kept = np.concatenate([kept, self._outside(at, ended)])
         elif self._radius:
             self._kept = self._outside(self.points[0], None)
 
