@@ -165,10 +165,10 @@ def wrong_share(cloud: Cloud, stepped: Array) -> float:
         method: simulate(part, alpha=cloud.alpha, n_layers=_CHECKED_LAYERS, A=A, method=method)
         for method in ("settling", "stepped")
     }
-    same = layers["settling"].labels == layers["stepped"].labels
-    shares.append(float(np.mean(~same)))
-    if not math.isinf(cloud.alpha):  # points have landed, and stepping counts them at leaders
-        shares.append(_apart(layers["settling"].points, layers["stepped"].points, part))
+    shares.append(_apart(layers["settling"].points, layers["stepped"].points, part))
+    if not math.isinf(cloud.alpha):  # who has landed on a leader ties with it, and hides it
+        same = layers["settling"].labels == layers["stepped"].labels
+        shares.append(float(np.mean(~same)))
     return max(shares)
 
 

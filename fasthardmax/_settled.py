@@ -17,7 +17,7 @@ __all__ = ["Index", "Settled", "in_ranges", "listed"]
 
 Index = NDArray[np.int64]
 
-_NUMBERS_PER_RANGE = 1 << 17  # about a fifth of a millisecond
+_NUMBERS_PER_RANGE = 1 << 19  # about a millisecond
 
 
 class Settled:

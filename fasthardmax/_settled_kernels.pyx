@@ -210,27 +210,50 @@ def step(
 
 
 def outside(
-    const real[:, ::1] keys, const int64_t[::1] rows, const int32_t[::1] settled_at,
-    double radius, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] kept,
+    const real[:, ::1] at, const int64_t[::1] rows, const int32_t[::1] settled_at,
+    double radius, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] out,
 ):
-    """List from ``start`` on who is not settled, or not inside a ball; returns how many.
+    """List from ``start`` on who is not inside a ball about the origin; returns how many.
 
-    ``keys`` are where the points ``rows`` are; None stands for all points.
+    ``at`` is where the points ``rows`` are; None stands for all points, of which those that are
+    not settled are left out. The inverse of ``radius`` must be finite; roundings are not counted.
     """
-    cdef Py_ssize_t d = keys.shape[1], r, f, k = start
-    cdef int64_t i
-    cdef double share, part
+    cdef Py_ssize_t d = at.shape[1], r, f, k = start
+    cdef double share, part, inverse = 1 / radius
     with nogil:
         for r in range(start, stop):
-            i = r if rows is None else rows[r]
             share = 0
             for f in range(d):
-                part = keys[r, f] / radius
+                part = at[r, f] * inverse
                 share += part * part
-            if share >= 1 or settled_at[i] < 0:
-                kept[k] = i
+            if share >= 1 and (rows is not None or settled_at[r] >= 0):
+                out[k] = r if rows is None else rows[r]
                 k += 1
     return k - start
+
+
+def emerge(
+    const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n, int64_t layer,
+    Py_ssize_t start, Py_ssize_t stop, int64_t[::1] leader_layer,
+):
+    """Mark points that are their own only winner and were no leaders before."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(start, stop):
+            if count[i] == 1 and leader_layer[i] < 0 and first[i] == i % n:
+                leader_layer[i] = layer
+
+
+def join(
+    const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n,
+    const int64_t[::1] leader_layer, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] labels,
+):
+    """Label points that have none with their only winner, if that is a leader."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(start, stop):
+            if count[i] == 1 and labels[i] < 0 and leader_layer[i // n * n + first[i]] >= 0:
+                labels[i] = first[i]
 
 
 def describe(

@@ -166,8 +166,9 @@ def simulate(
     Cost: a pass over all queries is O(n^2 d). Softmax takes one for each layer, and stepping one
     more, which finds the winners of the last. Settling takes as many as
     :func:`~fasthardmax.equilibrium`, one to four in total for most data and one for each layer at
-    worst; a layer with points that still move costs another O(n d). Memory is O(n d) and the
-    recorded layers, unless a store has them.
+    worst (``n_passes`` tells); beside that a layer costs O(d) for each point that still moves and
+    each key that still matters, and a recorded one O(n d). Memory is O(n d) and the recorded
+    layers, unless a store has them.
 
     References
     ----------

@@ -167,13 +167,18 @@ def equilibrium(
     - *Symmetric negative semidefinite A.* The cloud contracts, for ever if the origin stays inside:
       expect "not settled", ``max_layers`` passes, and a shrinking residual. Should the origin come
       to lie outside, the point nearest to it may lead.
-    - *Other A.* Points may circle for ever; those that do are "not settled".
+    - *Symmetric indefinite A.* Points may lead, as with any A, and may go to and fro for ever along
+      directions in which the form is negative.
+    - *Singular A.* Points whose query is zero tie with all; others with one query share their
+      winners. Those that settle are certain as with any A; no projection is claimed.
+    - *Other A.* Points may circle for ever; those that do are "not settled". The others' limits are
+      certain, and nothing is said of where they lie.
     - Points that exact dynamics brings together only in the limit, without any of them at rest, are
       one place once they are equal bit for bit.
 
     Cost: passes over all queries, O(n^2 d) each, are counted in ``n_passes``. With ``A = I`` and
-    ``alpha >= 0.5``, 2000 to 20,000 points and d = 2, 3, 8: 1.0 to 1.2 for Gaussian data and balls,
-    1.0 to 1.9 for cubes. With a random symmetric positive definite ``A``: 1.0 to 3.9, and up to 19
+    ``alpha >= 0.5``, 2000 to 20,000 points and d = 2, 3, 8: 1.0 to 1.4 for Gaussian data and balls,
+    1.0 to 2.0 for cubes. With a random symmetric positive definite ``A``: 1.0 to 3.9, and up to 19
     for ``alpha = 0.05``. At most ``max_layers + 1``, or twice that where ties are tested.
 
     References

@@ -44,6 +44,9 @@ from .numerics import step_size
 __all__ = ["Settling"]
 
 
+_SMALLEST_BALL = 1e-300  # has a finite inverse
+
+
 class Settling(Tied, Resumable):
     """Clouds (B, n, d) at one layer, with all that is known of their points' future.
 
@@ -66,7 +69,8 @@ class Settling(Tied, Resumable):
         super().__init__(clouds, alpha, threads)
         self._c = step_size(alpha, clouds.dtype)
         self._search = Search(matrix, engine, threads)
-        self._kept: Index | None = None  # the keys that matter, of a single cloud; or all
+        self._radius = 0.0  # of a ball in the leaders' polytope, if one is known
+        self._kept = np.empty(0, np.int64)  # settled points outside it
         self._leads = np.empty(0, np.int64)  # the points that settled where they are
         # The mean of the winners, where still moving.
         self._goal, self._goal_error = self._at, self._drift
@@ -79,7 +83,7 @@ class Settling(Tied, Resumable):
     @property
     def n_dropped(self) -> int:
         """How many points are no longer looked at as keys."""
-        return 0 if self._kept is None else len(self._position) - len(self._kept)
+        return len(self._position) - len(self._kept) - self.n_moving if self._radius else 0
 
     @property
     def n_queries(self) -> int:
@@ -136,13 +140,14 @@ class Settling(Tied, Resumable):
         if ties is not None:
             self._settle_ties(ties, goal[several])
         settled = self._settled_at.take(rows) >= 0
-        ended, left = rows[settled], np.flatnonzero(~settled)
+        done, left = np.flatnonzero(settled), np.flatnonzero(~settled)
+        ended = rows.take(done)
         self._leads = np.concatenate([self._leads, ended[self._goes.take(ended) == ended]])
         self._goal, self._goal_error = goal.take(left, axis=0), goal_error.take(left, axis=0)
         self._moving, self._at, self._drift = (
             rows.take(left), at.take(left, axis=0), drift.take(left, axis=0),
         )  # fmt: skip
-        self._drop()
+        self._drop(ended, at.take(done, axis=0))
 
     def _settle_at_once(self) -> Index:
         """At layer 0, settle who has a leader for its only winner; who is left."""
@@ -211,33 +216,42 @@ class Settling(Tied, Resumable):
             active = cloud[np.flatnonzero(np.diff(cloud, prepend=-1))]
             keys = self._placed(active, n)[0]
             self._search.look_at(keys.reshape(len(active), n, d), clouds=active)
-        elif self._kept is None or same_rows(query, np.zeros_like(query)).any():
+        elif not self._radius or same_rows(query, np.zeros_like(query)).any():
             self._search.look_at(self.points)
         else:
-            self._search.look_at(self._placed(self._kept)[0][None], kept=self._kept)
+            # Points that move may be inside the ball now and leave it later.
+            kept = np.sort(np.concatenate([self._kept, self._outside(self._at, rows)]))
+            self._search.look_at(self._placed(kept)[0][None], kept=kept)
 
-    def _drop(self) -> None:
+    def _drop(self, ended: Index, at: NDArray[Any]) -> None:
         """Leave settled points inside the leaders' polytope out of the keys, for good.
 
+        ``ended`` are ``at`` the places where they settled now, but for those that did so at once.
         Their way to their limits stays inside, where no point wins or ties but for a zero query.
         """
         n_batch, n, d = self._shape
-        due = len(self._moving) and self.layer & (self.layer - 1) == 0  # at 0, 1, 2, 4, 8, ...
-        if n_batch != 1 or not due or not worthwhile(n, d):
+        if n_batch != 1 or not len(self._moving) or not worthwhile(n, d):
             return
-        radius = inner_radius(self._position[self._leads])
-        if not radius:
-            return
-        keys = self._search.keys
-        rows = None if keys.shape[1] == n else self._kept
+        known = self._radius > 0
+        if self.layer & (self.layer - 1) == 0:  # at 0, 1, 2, 4, 8, ...
+            radius = inner_radius(self._position[self._leads])
+            self._radius = max(self._radius, radius if radius > _SMALLEST_BALL else 0.0)
+        if known:
+            kept = self._outside(self._placed(self._kept)[0], self._kept)
+            self._kept = np.concatenate([kept, self._outside(at, ended)])
+        elif self._radius:
+            self._kept = self._outside(self.points[0], None)
 
-        def work(start: int, stop: int, kept: Index) -> int:
+    def _outside(self, at: NDArray[Any], rows: Index | None) -> Index:
+        """Which points are not in the ball: of ``rows``, which are ``at``, or of all settled."""
+
+        def work(start: int, stop: int, out: Index) -> int:
             found: int = kernels.outside[self._c_type](
-                keys[0], rows, self._settled_at, radius, start, stop, kept
+                at, rows, self._settled_at, self._radius, start, stop, out
             )
             return found
 
-        self._kept = listed(work, keys.shape[1], d + 2, self._threads)
+        return listed(work, len(at), 2 * at.shape[1], self._threads)
 
     # --- To other layers ------------------------------------------------------------------------
 

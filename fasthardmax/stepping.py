@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _settled_kernels as kernels
 from ._problem import self_attention
+from ._settled import in_ranges
 from ._state import Resumable
 from .engines import Runner
 from .numerics import canonical_scores, step, step_size
@@ -62,10 +64,15 @@ class Stepping(Resumable):
 
     def _follow_leaders(self) -> None:
         """Mark new leaders (C_i = {i}), and settle the points whose only winner is a leader."""
-        single = self.count == 1
-        emerged = single & (self.first == np.arange(self.points.shape[1]))
-        self.leader_layer[emerged & (self.leader_layer < 0)] = self.layer
-        batch, point = np.nonzero(single & (self.labels < 0))
-        winner = self.first[batch, point]
-        settled = self.leader_layer[batch, winner] >= 0
-        self.labels[batch[settled], point[settled]] = winner[settled]
+        n = self.points.shape[1]
+        first, count = self.first.reshape(-1), self.count.reshape(-1)
+        leader_layer, labels = self.leader_layer.reshape(-1), self.labels.reshape(-1)
+
+        def emerge(start: int, stop: int) -> None:
+            kernels.emerge(first, count, n, self.layer, start, stop, leader_layer)
+
+        def join(start: int, stop: int) -> None:
+            kernels.join(first, count, n, leader_layer, start, stop, labels)
+
+        for work in (emerge, join):
+            in_ranges(work, len(labels), 4, self._threads)
