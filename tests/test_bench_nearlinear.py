@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import sklearn
 
 from bench import cases, report, search_tables, searching
 from bench.cases import Case
@@ -25,6 +26,13 @@ from .test_bench import TINY, results_with
 
 GRIDS = (cases.near_linear, cases.hard, cases.near_linear_growth)
 OWN = ("auto", "direct", "cones", "pruned")
+
+
+@pytest.fixture(autouse=True)
+def _own_options_of_scikit_learn():
+    """A contestant has its process to itself, and so scikit-learn's options."""
+    with sklearn.config_context():
+        yield
 
 
 def cloud(kind="gaussian", n=60, d=3, dtype="float64", width=None, values="random"):
