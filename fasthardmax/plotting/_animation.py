@@ -14,13 +14,12 @@ from matplotlib import rc_context
 from matplotlib.animation import FFMpegWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from .._new_file import new_file
 from ..dynamics import Trajectory
 from ..equilibrium import Equilibrium
-from ._canvas import FIGURE_SIZE
+from ._canvas import FIGURE_SIZE, layout
 from ._common import PALETTE, check_one_cloud
 from ._frames import Film, Recorder, film_of
 from ._moving import MovingPicture
@@ -129,7 +128,7 @@ def _seconds(film: Film) -> float:
 
 
 def _figure() -> Figure:
-    return Figure(figsize=FIGURE_SIZE, dpi=_DPI, layout=ConstrainedLayoutEngine(h_pad=0.1))
+    return Figure(figsize=FIGURE_SIZE, dpi=_DPI, layout=layout())
 
 
 def _write_gif(film: Film, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -18,9 +19,14 @@ from ._hull import edges
 from ._legend import add_legend, marker
 from ._projection import Projection
 
-__all__ = ["FIGURE_SIZE", "add_axes", "draw_ends", "explain_colours"]
+__all__ = ["FIGURE_SIZE", "add_axes", "draw_ends", "explain_colours", "layout"]
 
 FIGURE_SIZE = (5.6, 6.0)
+
+
+def layout() -> ConstrainedLayoutEngine:
+    """Room for titles and legends, clear of the figure's edges."""
+    return ConstrainedLayoutEngine(h_pad=0.1)
 
 
 def add_axes(figure: Figure, found: Clusters) -> Axes:

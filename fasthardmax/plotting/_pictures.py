@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from ..dynamics import Trajectory
 from ..equilibrium import Equilibrium
-from ._canvas import FIGURE_SIZE, add_axes, draw_ends, explain_colours
+from ._canvas import FIGURE_SIZE, add_axes, draw_ends, explain_colours, layout
 from ._clusters import Clusters, clusters_of
 from ._draw import draw_cloud, draw_paths, frame, in_space, sample
 from ._frames import frame_layers
@@ -158,7 +158,7 @@ def plot_clusters(result: Trajectory | Equilibrium, ax: Axes | None = None) -> A
 def clusters_figure(result: Trajectory | Equilibrium) -> Figure:
     """The figure of :func:`plot_clusters` for programs without pyplot."""
     found = clusters_of(result)
-    figure = Figure(figsize=FIGURE_SIZE, layout="constrained")
+    figure = Figure(figsize=FIGURE_SIZE, layout=layout())
     ax, projection, _ = _canvas(found, add_axes(figure, found))
     _draw_clusters(ax, found, projection)
     explain_colours(figure, found, projection, [])
@@ -240,7 +240,7 @@ def _canvas(found: Clusters, ax: Axes | None) -> tuple[Axes, Projection, Figure 
     if ax is None:
         from matplotlib import pyplot  # starts a backend, which is for those who ask for a figure
 
-        figure = pyplot.figure(figsize=FIGURE_SIZE, layout="constrained")
+        figure = pyplot.figure(figsize=FIGURE_SIZE, layout=layout())
         ax = add_axes(figure, found)
     return ax, project(found.start, 3 if in_space(ax) else 2), figure
 
