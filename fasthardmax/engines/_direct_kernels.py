@@ -19,7 +19,8 @@ from ._decide import (
     pack,
     score_block,
 )
-from ._jit import compiled, part
+from ._jit import compiled, part, turn
+from ._sharing import share_turns
 from ._vectors import VECTOR_BYTES, column_top, lowest_bit, prefetch, screen_block
 
 
@@ -49,10 +50,11 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bi
     return some != 0
 
 
-@compiled
-def screen(
+@turn
+def _screen(
     query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
-    start, stop, first_block, last_block, block, stride, packed, bias, tables, vectors, unroll,
+    start, stop, first_block, last_block, block, stride, verdict, packed, bias, tables,
+    vectors, unroll,
 ):  # fmt: skip
     """Fill rows first_block..last_block-1 of the tables of panels start..stop-1.
 
@@ -62,8 +64,6 @@ def screen(
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
     per_batch = -(-n_queries // width)
-    # Looked up, not branched on: masks are as unpredictable as they like.
-    verdict = np.array([-np.inf, 0.0]).astype(bias.dtype)
     panel = start
     while panel < stop:
         b, i0 = panel // per_batch, panel % per_batch * width
@@ -132,10 +132,11 @@ def _thresholds(
             least[lane] = top[lane] - allowance
 
 
-@compiled
-def decide(
+@turn
+def _decide(
     query, key, value, query_of, key_of, value_of, mask_of, causal, rule, allowed, added,
-    slack, key_peak, start, stop, block, tables, ties, mean, first, count,
+    slack, key_peak, start, stop, block, tables, top, least, best, last, tries, scores,
+    ties, mean, first, count,
 ):  # fmt: skip
     """Turn the tables of panels start..stop-1 into winners and means.
 
@@ -144,12 +145,6 @@ def decide(
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
     per_batch = -(-n_queries // width)
-    top = np.empty(width, query.dtype)
-    least = np.empty(width, query.dtype)
-    best = np.empty(width, query.dtype)
-    last = np.empty(width, np.int64)
-    tries = np.empty(width, np.int64)
-    scores = np.empty(block + fewest_keys(tables.itemsize), query.dtype)
     again = 0
     for panel in range(start, stop):
         b, i0 = panel // per_batch, panel % per_batch * width
@@ -169,6 +164,73 @@ def decide(
             first[b], count[b], mean[b],
         )  # fmt: skip
     return again
+
+
+@turn
+def _decide_panels(slot, start, stop, table, inputs, masks, plan, places, outputs):
+    """Decide panels whose tables are filled in."""
+    query, key, value, query_of, key_of, value_of, mask_of, slack, key_peak = inputs
+    causal, rule, allowed, added, _ = masks
+    _, _, tables, numbers, counters, scores = places
+    ties, mean, first, count, again = outputs
+    again[slot] += _decide(
+        query, key, value, query_of, key_of, value_of, mask_of, causal, rule, allowed, added,
+        slack, key_peak, start, stop, plan[4], tables[table],
+        numbers[slot, 0], numbers[slot, 1], numbers[slot, 2], counters[slot, 0], counters[slot, 1],
+        scores[slot], ties, mean, first, count,
+    )  # fmt: skip
+
+
+@turn
+def _attend_turn(slot, number, inputs, masks, plan, places, outputs):
+    """Screen and decide some panels; where causal, the longest first."""
+    query, key, _, query_of, key_of, _, mask_of, _, _ = inputs
+    causal, rule, allowed, added, verdict = masks
+    n_panels, n_turns, panels, _, block, stride, vectors, unroll = plan
+    packed, bias, tables = places[:3]
+    start = (n_turns - 1 - number if causal else number) * panels
+    stop = min(start + panels, n_panels)
+    _screen(
+        query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
+        start, stop, 0, tables.shape[2], block, stride, verdict,
+        packed[slot], bias[slot], tables[slot], vectors, unroll,
+    )  # fmt: skip
+    _decide_panels(slot, start, stop, slot, inputs, masks, plan, places, outputs)
+
+
+@turn
+def _screen_turn(slot, number, inputs, masks, plan, places, outputs):
+    """Screen some blocks of keys against all panels."""
+    query, key, _, query_of, key_of, _, mask_of, _, _ = inputs
+    causal, rule, allowed, added, verdict = masks
+    n_panels, _, _, blocks, block, stride, vectors, unroll = plan
+    packed, bias, tables = places[:3]
+    _screen(
+        query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
+        0, n_panels, number * blocks, min((number + 1) * blocks, tables.shape[2]), block, stride,
+        verdict, packed[slot], bias[slot], tables[0], vectors, unroll,
+    )  # fmt: skip
+
+
+@compiled
+def attend(run_job, n_helpers, begin, end, inputs, masks, plan, places, outputs):
+    """Take the turns begin..end-1, each some panels of queries with all their keys.
+
+    ``places`` holds what a thread writes to, one of each for each slot.
+    """
+    share_turns(
+        run_job, n_helpers, begin, end, _attend_turn, (inputs, masks, plan, places, outputs)
+    )
+
+
+@compiled
+def attend_few(run_job, n_helpers, begin, end, inputs, masks, plan, places, outputs):
+    """Take the turns begin..end-1, each some blocks of keys with all queries; then decide."""
+    share_turns(
+        run_job, n_helpers, begin, end, _screen_turn, (inputs, masks, plan, places, outputs)
+    )
+    if end == plan[1]:
+        _decide_panels(0, 0, plan[0], 0, inputs, masks, plan, places, outputs)
 
 
 @compiled
