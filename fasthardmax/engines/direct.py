@@ -21,7 +21,8 @@ from . import _direct_kernels as kernels
 from ._arrays import readonly
 from ._canonical import fewest_keys
 from ._decide import ADDED, ALLOWED, NO_MASK, TIES, block_size
-from ._vectors import geometry
+from ._rough import HALF_RANGE, rounding_length
+from ._vectors import MULTIPLIES_BYTES, geometry, panel_of_sums
 
 # Multiply-adds of a turn: few enough to share out evenly, and beside which handing out is nothing.
 _TURN_WORK = 1 << 28
@@ -32,6 +33,9 @@ _AT_ONCE = 1 << 33  # and of a thread between two looks for an interruption: som
 _TOGETHER = 8
 _KEY_BYTES = 1 << 16
 _TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
+# Screening in bytes: features, and rows of queries and keys, for which it pays; rows in one turn.
+_BYTES_FROM, _BYTES_TO, _BYTES_ROWS = 32, 1 << 16, 256
+_ROUNDED_ROWS = 512
 # Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured).
 _PAIR, _PAIR_FEATURE = 0.01, 0.045
 # Masks that are absent: never read, of the type of those that are present.
@@ -96,6 +100,7 @@ class _Plan(NamedTuple):
     n_blocks: int
     blocks: int  # per turn
     stride: int  # blocks per run of keys
+    rough: bool  # screened in bytes first
     threads: int
     n_turns: int
     at_once: int  # turns shared out at once
@@ -103,7 +108,10 @@ class _Plan(NamedTuple):
 
 def _plan(problem: Problem) -> _Plan:
     n_keys, d, itemsize = problem.n_keys, problem.n_features, problem.dtype.itemsize
-    width, vectors, unroll = geometry(d, problem.n_queries, itemsize)
+    rough = _in_bytes(problem)
+    width, vectors, unroll = (
+        panel_of_sums(itemsize) if rough else geometry(d, problem.n_queries, itemsize)
+    )
     n_panels = problem.n_batch * -(-problem.n_queries // width)
     block = block_size(n_keys, d, itemsize)
     n_blocks = -(-n_keys // block)
@@ -127,7 +135,8 @@ def _plan(problem: Problem) -> _Plan:
         block=block,
         n_blocks=n_blocks,
         blocks=blocks,
-        stride=max(1, _KEY_BYTES // (block * max(1, d) * itemsize)),
+        stride=max(1, _KEY_BYTES // (block * max(1, d) * (1 if rough else itemsize))),
+        rough=rough,
         threads=threads,
         n_turns=n_turns,
         at_once=threads * max(1, _AT_ONCE * n_turns // (n_panels * panel_work)),
@@ -164,7 +173,8 @@ def _attend(problem: Problem, plan: _Plan, answer: Answer) -> int:
     places = _places(
         problem, plan, masked=problem.is_causal or masks[1] != NO_MASK, slots=n_helpers + 1
     )
-    again = np.zeros(n_helpers + 1, np.int64)
+    again, failures = np.zeros((2, n_helpers + 1), np.int64)
+    run_job = muster(n_helpers)
     arguments = (
         (*_inputs(problem), _slack(problem), readonly(problem.key_peak)),
         (*masks, _VERDICTS[problem.dtype]),
@@ -179,10 +189,12 @@ def _attend(problem: Problem, plan: _Plan, answer: Answer) -> int:
             plan.unroll,
         ),
         places,
-        (TIES[problem.ties], answer.mean, answer.first, answer.count, again),
+        (TIES[problem.ties], answer.mean, answer.first, answer.count, again, failures),
     )
-    kernel = kernels.attend if plan.blocks == plan.n_blocks else kernels.attend_few
-    run_job = muster(n_helpers)
+    kernel = kernels.attend_few
+    if plan.blocks == plan.n_blocks:
+        kernel = kernels.attend
+        arguments += (_round(problem, plan, run_job, n_helpers) if plan.rough else None,)
     for begin in range(0, plan.n_turns, plan.at_once):
         end = min(begin + plan.at_once, plan.n_turns)
         kernel(run_job, n_helpers, begin, end, *arguments)
@@ -196,11 +208,67 @@ def _places(problem: Problem, plan: _Plan, masked: bool, slots: int) -> tuple[ND
     return (
         np.empty((slots, min(_TOGETHER, plan.panels), problem.n_features * width), dtype),
         np.empty((slots, plan.block if masked else 0, width), dtype),
+        np.empty((1 if few else slots, plan.panels, width), dtype),
         np.empty((1 if few else slots, plan.panels, plan.n_blocks, width), dtype),
         np.empty((slots, 3, width), dtype),
         np.empty((slots, 2, width), np.int64),
         np.empty((slots, plan.block + fewest_keys(dtype.itemsize)), dtype),
     )
+
+
+def _in_bytes(problem: Problem) -> bool:
+    """Whether screening in bytes is possible, and worth a try."""
+    return (
+        MULTIPLIES_BYTES
+        and problem.mask is None
+        and _BYTES_FROM <= problem.n_features <= _BYTES_TO
+        and problem.n_queries >= _BYTES_ROWS
+        and problem.n_keys >= _BYTES_ROWS
+        and float(problem.key_peak.max(axis=1).min()) > _least_peak(problem.dtype)
+    )
+
+
+def _least_peak(dtype: np.dtype[Any]) -> float:
+    """What scales are far from underflow and overflow with."""
+    return float(np.finfo(dtype).tiny) * 2.0**20
+
+
+def _round(problem: Problem, plan: _Plan, run_job: int, n_helpers: int) -> tuple[NDArray[Any], ...]:
+    """Keys in bytes, with their units and lengths; and the places for queries in bytes."""
+    key, d, dtype, slots = problem.key, problem.n_features, problem.dtype, n_helpers + 1
+    n_bytes = -(-d // 4) * 4
+    peak = problem.key_peak.max(axis=1)
+    inverse = dtype.type(HALF_RANGE) / peak
+    unit = 1 / inverse
+    rounded = np.zeros((*key.shape[:2], n_bytes), np.uint8)
+    per_entry = -(-problem.n_keys // _ROUNDED_ROWS)
+    kept, missed = np.zeros((2, len(key) * per_entry), np.int64)
+    kernels.round_all(
+        run_job, n_helpers, len(kept), readonly(key), inverse, _ROUNDED_ROWS, rounded, kept, missed
+    )
+    lengths = _lengths(kept.reshape(len(key), -1), missed.reshape(len(key), -1), d, dtype)
+    row = np.zeros((slots, 1, n_bytes), np.int8)
+    together, words = min(_TOGETHER, plan.panels), n_bytes // 4
+    return (
+        rounded.view(np.int32),
+        unit,
+        np.maximum(1, HALF_RANGE / unit).astype(dtype) * dtype.type(_least_peak(dtype)),
+        lengths,
+        row,
+        row.view(np.int32),
+        np.zeros((slots, together, words * plan.width), np.int32),
+        np.zeros((slots, together, plan.width), np.int32),
+        np.zeros((slots, together, plan.width), dtype),
+    )
+
+
+def _lengths(
+    kept: NDArray[np.int64], missed: NDArray[np.int64], d: int, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """``(near, far)`` of the keys of each entry of the batch, from sums of squares of parts."""
+    near = np.array([rounding_length.py_func(m, d) for m in missed.max(axis=1).tolist()])
+    far = np.sqrt(kept.max(axis=1)) + near
+    return 1.0001 * np.stack([near, far], axis=1).astype(dtype)
 
 
 def _slack(problem: Problem) -> NDArray[Any]:
