@@ -102,8 +102,11 @@ def _screen(
                     doubt[panel - origin + p, lane] = 0
         for run in range(first_block, end, stride):
             run_end = min(run + stride, end)
-            # The next run of keys comes into cache while this one is worked on.
-            ahead = min(stride * block, max(0, n_visible - run_end * block))
+            # The next run of keys comes into cache while panels share this one; one panel alone
+            # streams, which the processor foresees.
+            ahead = 0
+            if together > 1:
+                ahead = min(stride * block, max(0, n_visible - run_end * block))
             for p in range(together):
                 for j in range(ahead * p // together, ahead * (p + 1) // together):
                     if rough is None:

@@ -12,6 +12,7 @@ are not guessed: both are summed up in whole 256ths, of which each coordinate mi
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,9 @@ def _round(numbers, i, inverse, offset, rounded, at):
     number = numbers.dtype.type
     shift = number(HALF_RANGE + 1)
     half = number(0.5)
-    kept = missed = total = 0
+    kept: Any = 0
+    missed: Any = 0
+    total: Any = 0
     for f in range(numbers.shape[1]):
         exact = numbers[i, f] * inverse + shift
         whole = np.int32(exact + half)

@@ -175,7 +175,7 @@ def _attend(problem: Problem, plan: _Plan, answer: Answer) -> int:
     )
     again, failures = np.zeros((2, n_helpers + 1), np.int64)
     run_job = muster(n_helpers)
-    arguments = (
+    arguments: tuple[Any, ...] = (
         (*_inputs(problem), _slack(problem), readonly(problem.key_peak)),
         (*masks, _VERDICTS[problem.dtype]),
         (
