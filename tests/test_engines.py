@@ -61,7 +61,7 @@ def test_engine_equals_reference(name: str, dtype: DType, engine: str, num_threa
 # What makes an engine cut even small cases into ranges for threads, and keys into other blocks.
 SPLIT: dict[str, dict[str, Any]] = {
     "compiled": {"_WORTH_A_THREAD": 1, "_TOO_LONG": 1},
-    "direct": {"_THREAD_WORK": 0, "_RANGE_WORK": 1},
+    "direct": {"_THREAD_WORK": 0, "_TURN_WORK": 1},
 }
 BLOCKS: dict[str, dict[str, Any]] = {
     "direct, 1 key": {"block_size": lambda *_: 1, "_KEY_BYTES": 1, "_TOGETHER": 1},

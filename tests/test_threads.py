@@ -12,12 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numba import njit
 from numpy.typing import NDArray
 
-from fasthardmax import hardmax_attention, simulate
+from fasthardmax import _crew, hardmax_attention, simulate
 from fasthardmax._threads import for_each_range
 from fasthardmax.engines import ENGINES
+from fasthardmax.engines._jit import turn
+from fasthardmax.engines._sharing import share_turns
 
 from .cases import CASES
 from .clouds import CLOUDS, DTYPES, sphere
@@ -112,6 +116,52 @@ def test_a_failure_in_another_thread_is_raised_in_this_one(num_threads: int) -> 
         for_each_range(work, 100, 1, num_threads)
 
 
+# --- Turns of kernels ---------------------------------------------------------------------------
+
+
+@turn
+def _note(slot: int, number: int, taken: NDArray[Any], slots: NDArray[Any], rounds: int) -> None:
+    spun = 1.0 + number
+    for _ in range(rounds):
+        spun = spun * 0.5 + 1
+    taken[number] += 1 if spun > 0 else 0
+    slots[slot] += 1
+
+
+@njit(nogil=True)
+def _share(
+    run_job: int, n_helpers: int, begin: int, end: int,
+    taken: NDArray[Any], slots: NDArray[Any], rounds: int,
+) -> None:  # fmt: skip
+    share_turns(run_job, n_helpers, begin, end, _note, (taken, slots, rounds))
+
+
+@pytest.mark.parametrize("n_helpers", [0, 1, 3])
+@pytest.mark.parametrize(("begin", "end"), [(0, 0), (0, 1), (0, 2), (5, 100)])
+def test_turns_are_taken_once(begin: int, end: int, n_helpers: int) -> None:
+    run_job = _crew.muster(n_helpers)
+    for rounds in (0, 10_000):
+        taken, slots = np.zeros(100, np.int64), np.zeros(4, np.int64)
+        _share(run_job, n_helpers, begin, end, taken, slots, rounds)
+        assert np.flatnonzero(taken).tolist() == list(range(begin, end))
+        assert taken.max() <= 1
+        assert slots.sum() == end - begin
+        assert not slots[1 + n_helpers :].any()
+
+
+def test_helpers_serve_several_callers() -> None:
+    """More callers at once than helpers: nobody waits for ever, and each turn is taken once."""
+    run_job = _crew.muster(1)
+
+    def call(_: int) -> tuple[int, int]:
+        taken, slots = np.zeros(100, np.int64), np.zeros(2, np.int64)
+        _share(run_job, 1, 0, 100, taken, slots, 1000)
+        return int(taken.min()), int(taken.max())
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(call, range(200))) == {(1, 1)}
+
+
 # --- Calls at once ------------------------------------------------------------------------------
 
 _NAMES = (
@@ -150,8 +200,8 @@ def test_calls_from_many_threads_at_once(engine: str) -> None:
 
     def run(first: int) -> None:
         together.wait(timeout=60)
-        for turn in range(len(jobs)):  # each thread starts elsewhere
-            call, expected = jobs[(first + turn) % len(jobs)]
+        for later in range(len(jobs)):  # each thread starts elsewhere
+            call, expected = jobs[(first + later) % len(jobs)]
             assert_same_bits(call(), expected)
 
     with ThreadPoolExecutor(n_threads) as pool:

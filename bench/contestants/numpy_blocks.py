@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController, threadpool_info
 
 from . import Contestant
 from .tiles import Crew, rows_per_block
@@ -42,12 +43,24 @@ def blocked_argmax(threads: int) -> Callable[..., NDArray[np.int64]]:
     return winners
 
 
+def _blas() -> str:
+    """Which BLAS this NumPy has, and its kernel, which the environment may have forced on it."""
+    kernels = [
+        f"{pool['internal_api']} {pool['version']}, kernel {pool.get('architecture', 'unknown')}"
+        for pool in threadpool_info()
+        if pool["user_api"] == "blas"
+    ]
+    forced = os.environ.get("OPENBLAS_CORETYPE")
+    return "; ".join(kernels) + (f", forced by OPENBLAS_CORETYPE={forced}" if forced else "")
+
+
 def load(threads: int) -> Contestant:
     winners = blocked_argmax(threads)
     return Contestant(
         title="NumPy, blocked product + argmax",
         version=np.__version__,
         ties="one: the first of equal rounded scores",
+        note=_blas(),
         winners={
             f"{mebibytes} MiB blocks, {'BLAS' if in_blas else 'own'} threads": partial(
                 winners, mebibytes=mebibytes, in_blas=in_blas

@@ -19,8 +19,20 @@ from ._decide import (
     pack,
     score_block,
 )
-from ._jit import compiled, part
-from ._vectors import VECTOR_BYTES, column_top, lowest_bit, prefetch, screen_block
+from ._jit import compiled, part, turn
+from ._rough import count_reaching, pack_rough, raise_least, round_keys
+from ._sharing import share_turns
+from ._vectors import (
+    VECTOR_BYTES,
+    column_top,
+    lowest_bit,
+    prefetch,
+    screen_block,
+)
+
+# Bytes pay where they leave at most itemsize blocks in so many to look at; so many panels without a
+# failure make good for two with one.
+_WORTH, _FORGIVEN = 64, 8
 
 
 @part
@@ -49,21 +61,21 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bi
     return some != 0
 
 
-@compiled
-def screen(
+@turn
+def _screen(
     query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
-    start, stop, first_block, last_block, block, stride, packed, bias, tables, vectors, unroll,
+    origin, start, stop, first_block, last_block, block, stride, verdict, packed, bias, tables,
+    doubt, rough, slot, vectors, unroll,
 ):  # fmt: skip
     """Fill rows first_block..last_block-1 of the tables of panels start..stop-1.
 
-    Panels are numbered through the batches; ``tables`` (stop - start, blocks, width). Those in
-    ``packed`` (P, d * width) share each run of ``stride`` blocks of keys while it is in cache.
+    Panels are numbered through the batches; ``tables`` (from ``origin``, blocks, width). Those in
+    ``packed`` (P, d * width) share each run of ``stride`` blocks of keys while it is in cache. With
+    ``rough`` the screening is in bytes, but where masks need more; then ``doubt`` is in order.
     """
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
     per_batch = -(-n_queries // width)
-    # Looked up, not branched on: masks are as unpredictable as they like.
-    verdict = np.array([-np.inf, 0.0]).astype(bias.dtype)
     panel = start
     while panel < stop:
         b, i0 = panel // per_batch, panel % per_batch * width
@@ -73,22 +85,48 @@ def screen(
         n_visible = min(n_keys, n_queries, i0 + together * width) if causal else n_keys
         end = min(last_block, -(-n_visible // block))
         for p in range(together):
-            pack(q, i0 + p * width, min(width, n_queries - i0 - p * width), width, packed, p)
+            i = i0 + p * width
+            lanes = min(width, n_queries - i)
+            if rough is None or causal:
+                pack(q, i, lanes, width, packed, p)
+            if rough is not None:
+                _, units, least_peaks, lengths, row, row_words, words, offset, scale = rough
+                at = key_of[b]
+                pack_rough(
+                    q, i, lanes, width, least_peaks[at], units[at], lengths[at, 0], lengths[at, 1],
+                    row[slot], row_words[slot], words[slot], offset[slot], scale[slot], p,
+                    doubt, panel - origin + p,
+                )  # fmt: skip
+            else:
+                for lane in range(width):
+                    doubt[panel - origin + p, lane] = 0
         for run in range(first_block, end, stride):
             run_end = min(run + stride, end)
-            # The next run of keys comes into cache while this one is worked on.
-            ahead = min(stride * block, max(0, n_visible - run_end * block))
+            # The next run of keys comes into cache while panels share this one; one panel alone
+            # streams, which the processor foresees.
+            ahead = 0
+            if together > 1:
+                ahead = min(stride * block, max(0, n_visible - run_end * block))
             for p in range(together):
                 for j in range(ahead * p // together, ahead * (p + 1) // together):
-                    prefetch(k, run_end * block + j)
+                    if rough is None:
+                        prefetch(k, run_end * block + j)
+                    else:
+                        prefetch(rough[0][key_of[b]], run_end * block + j)
                 i = i0 + p * width
                 lanes = min(width, n_queries - i)
                 for blk in range(run, run_end):
                     j0, j1 = blk * block, min((blk + 1) * block, n_visible)
-                    row = panel - start + p
+                    row = panel - origin + p
                     at = (row * tables.shape[1] + blk) * width
                     if rule == NO_MASK and not (causal and j1 > i + 1):
-                        screen_block(packed, p, k, j0, j1, None, tables, at, vectors, unroll)
+                        if rough is None:
+                            screen_block(packed, p, k, j0, j1, None, tables, at, vectors, unroll)
+                        else:
+                            screen_block(
+                                rough[6][slot], p, rough[0][key_of[b]], j0, j1,
+                                (rough[7][slot], rough[8][slot]), tables, at, vectors, unroll,
+                            )  # fmt: skip
                     elif _fill_bias(j0, j1, i, lanes, causal, rule, yes, plus, verdict, bias):
                         screen_block(packed, p, k, j0, j1, bias, tables, at, vectors, unroll)
                     else:
@@ -115,7 +153,7 @@ def _reach(query, i, key_peak, b):
 
 @part
 def _thresholds(
-    query, i0, lanes, rule, slack, key_peak, b, tables, p, n_blocks, top, least,
+    query, i0, lanes, rule, slack, key_peak, b, doubt, tables, p, n_blocks, top, least,
 ):  # fmt: skip
     """The approximate score that each lane's winners must reach; inf where nothing is allowed."""
     width = tables.shape[2]
@@ -127,39 +165,61 @@ def _thresholds(
     for lane in range(lanes):
         if top[lane] > -np.inf:
             allowance = slack[0] * _reach(query, i0 + lane, key_peak, b) + slack[1]
+            allowance += doubt[p, lane]
             if rule == ADDED:
                 allowance += slack[2] * abs(top[lane])
             least[lane] = top[lane] - allowance
 
 
-@compiled
-def decide(
-    query, key, value, query_of, key_of, value_of, mask_of, causal, rule, allowed, added,
-    slack, key_peak, start, stop, block, tables, ties, mean, first, count,
-):  # fmt: skip
+@turn
+def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough):
     """Turn the tables of panels start..stop-1 into winners and means.
 
-    Returns how many queries needed more than one block.
+    A panel of rough scores that leave too much to look at is screened again, without ``rough``.
     """
+    query, key, value, query_of, key_of, value_of, mask_of, slack, key_peak = inputs
+    causal, rule, allowed, added, verdict = masks
+    _, _, _, _, block, stride, vectors, unroll = plan
+    packed, bias, doubts, all_tables, numbers, counters, all_scores = places
+    ties, mean, first, count, again, failures = outputs
+    doubt, tables, scores = doubts[table], all_tables[table], all_scores[slot]
+    top, least, best = numbers[slot, 0], numbers[slot, 1], numbers[slot, 2]
+    last, tries = counters[slot, 0], counters[slot, 1]
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
     per_batch = -(-n_queries // width)
-    top = np.empty(width, query.dtype)
-    least = np.empty(width, query.dtype)
-    best = np.empty(width, query.dtype)
-    last = np.empty(width, np.int64)
-    tries = np.empty(width, np.int64)
-    scores = np.empty(block + fewest_keys(tables.itemsize), query.dtype)
-    again = 0
     for panel in range(start, stop):
-        b, i0 = panel // per_batch, panel % per_batch * width
+        b, i0, p = panel // per_batch, panel % per_batch * width, panel - start
         lanes = min(width, n_queries - i0)
         n_visible = min(n_keys, i0 + lanes) if causal else n_keys
         n_blocks = -(-n_visible // block)
-        q, k, p = query[query_of[b]], key[key_of[b]], panel - start
-        _thresholds(q, i0, lanes, rule, slack, key_peak, key_of[b], tables, p, n_blocks, top, least)
+        q, k = query[query_of[b]], key[key_of[b]]
         yes, plus = allowed[0, mask_of[b]], added[0, mask_of[b]]
-        again += find_winners(
+        _thresholds(
+            q, i0, lanes, rule, slack, key_peak, key_of[b], doubt, tables, p, n_blocks, top, least
+        )
+        if rough is not None:
+            found = count_reaching(tables, p, n_blocks, least)
+            if found > lanes + lanes // 2:
+                raise_least(
+                    q, k, i0, lanes, causal, rule, yes, plus, block, n_blocks, n_visible,
+                    tables, p, doubt, top, least, scores,
+                )  # fmt: skip
+                found = count_reaching(tables, p, n_blocks, least)
+            if found * _WORTH <= n_blocks * lanes * tables.itemsize:
+                failures[slot] = max(failures[slot] - 1, -_FORGIVEN)
+            else:
+                failures[slot] += _FORGIVEN // 2
+                _screen(
+                    query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
+                    start, panel, panel + 1, 0, tables.shape[1], block, stride, verdict,
+                    packed[slot], bias[slot], tables, doubt, None, slot, vectors, unroll,
+                )  # fmt: skip
+                _thresholds(
+                    q, i0, lanes, rule, slack, key_peak, key_of[b], doubt, tables, p, n_blocks,
+                    top, least,
+                )  # fmt: skip
+        again[slot] += find_winners(
             q, k, i0, lanes, causal, rule, yes, plus, least,
             block, n_blocks, n_visible, tables, p, tries, best, last, scores, first[b], count[b],
         )  # fmt: skip
@@ -168,7 +228,89 @@ def decide(
             block, n_visible, tables, p, best, last, scores, ties, None, None,
             first[b], count[b], mean[b],
         )  # fmt: skip
-    return again
+
+
+@turn
+def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
+    """Screen and decide panels start..stop-1."""
+    query, key, _, query_of, key_of, _, mask_of, _, _ = inputs
+    causal, rule, allowed, added, verdict = masks
+    _, _, _, _, block, stride, vectors, unroll = plan
+    packed, bias, doubt, tables = places[:4]
+    _screen(
+        query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
+        start, start, stop, 0, tables.shape[2], block, stride, verdict,
+        packed[slot], bias[slot], tables[slot], doubt[slot], rough, slot, vectors, unroll,
+    )  # fmt: skip
+    _decide(slot, start, stop, slot, inputs, masks, plan, places, outputs, rough)
+
+
+@turn
+def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
+    """Screen and decide some panels; where causal, the longest first."""
+    n_panels, n_turns, panels = plan[:3]
+    start = (n_turns - 1 - number if masks[0] else number) * panels
+    stop = min(start + panels, n_panels)
+    failures = outputs[5]
+    if rough is not None:
+        # Whether bytes will do for these data, a first panel tells.
+        probe = start if failures[slot] else start + 1
+        if probe > start:
+            _attend(slot, start, probe, inputs, masks, plan, places, outputs, rough)
+            start = probe
+        if start < stop and failures[slot] < 0:
+            _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough)
+            start = stop
+    if start < stop:
+        _attend(slot, start, stop, inputs, masks, plan, places, outputs, None)
+
+
+@turn
+def _screen_turn(slot, number, inputs, masks, plan, places, outputs):
+    """Screen some blocks of keys against all panels."""
+    query, key, _, query_of, key_of, _, mask_of, _, _ = inputs
+    causal, rule, allowed, added, verdict = masks
+    n_panels, _, _, blocks, block, stride, vectors, unroll = plan
+    packed, bias, doubt, tables = places[:4]
+    _screen(
+        query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
+        0, 0, n_panels, number * blocks, min((number + 1) * blocks, tables.shape[2]), block, stride,
+        verdict, packed[slot], bias[slot], tables[0], doubt[0], None, slot, vectors, unroll,
+    )  # fmt: skip
+
+
+@compiled
+def round_all(run_job, n_helpers, n_turns, key, inverse, rows, rounded, kept, missed):
+    """Round all keys to bytes, some rows in each turn."""
+    share_turns(
+        run_job, n_helpers, 0, n_turns, round_keys, (key, inverse, rows, rounded, kept, missed)
+    )
+
+
+@compiled
+def attend(run_job, n_helpers, begin, end, inputs, masks, plan, places, outputs, rough):
+    """Take the turns begin..end-1, each some panels of queries with all their keys.
+
+    ``places`` holds what a thread writes to, one of each for each slot.
+    """
+    share_turns(
+        run_job,
+        n_helpers,
+        begin,
+        end,
+        _attend_turn,
+        (inputs, masks, plan, places, outputs, rough),
+    )
+
+
+@compiled
+def attend_few(run_job, n_helpers, begin, end, inputs, masks, plan, places, outputs):
+    """Take the turns begin..end-1, each some blocks of keys with all queries; then decide."""
+    share_turns(
+        run_job, n_helpers, begin, end, _screen_turn, (inputs, masks, plan, places, outputs)
+    )
+    if end == plan[1]:
+        _decide(0, 0, plan[0], 0, inputs, masks, plan, places, outputs, None)
 
 
 @compiled

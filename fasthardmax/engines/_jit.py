@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from numba import njit
 
-__all__ = ["compiled", "inlined", "part"]
+__all__ = ["compiled", "inlined", "part", "turn"]
 
 # What Python calls.
 compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
@@ -16,6 +16,8 @@ compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=Tr
 part = njit(
     nogil=True, _nrt=False, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
+# What a kernel shares out; unlike parts these may take views of rows, once for many keys.
+turn = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 inlined = njit(
     nogil=True,
     _nrt=False,

@@ -18,6 +18,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 __all__ = [
+    "MULTIPLIES_BYTES",
     "VECTOR_BYTES",
     "bit_count",
     "column_top",
@@ -26,6 +27,7 @@ __all__ = [
     "hits",
     "lowest_bit",
     "next_hit",
+    "panel_of_sums",
     "prefetch",
     "screen_block",
 ]
@@ -44,6 +46,11 @@ _REGISTERS = 16 if _X86 and not _has("avx512f") else 32
 _UNROLLED = (2, 3)
 
 
+# Bytes are multiplied and summed four by four, in vectors of as many 32-bit sums.
+MULTIPLIES_BYTES = VECTOR_BYTES == 64 and _has("avx512vnni")
+_SUMS = VECTOR_BYTES // 4
+
+
 def geometry(d: int, n_queries: int, itemsize: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
     """Panel width in queries, and the two tuples whose lengths choose the machine code.
 
@@ -55,6 +62,12 @@ def geometry(d: int, n_queries: int, itemsize: int) -> tuple[int, tuple[int, ...
     unroll = d if d in _UNROLLED and not few else 0
     vectors = 1 if few else 4 if unroll == 2 else 3
     return vectors * lanes, (0,) * vectors, (0,) * unroll
+
+
+def panel_of_sums(itemsize: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """As :func:`geometry`, for panels that are screened in bytes as well."""
+    width = 3 * _SUMS
+    return width, (0,) * (width * itemsize // VECTOR_BYTES), ()
 
 
 def _keys_at_once(vectors: int, unroll: int) -> int:
@@ -70,16 +83,22 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
     """Write to ``tables.flat[at:at+width]`` the lanes' maxima of score + bias over some keys.
 
     ``panels`` (P, d * width) of which the p-th is scored, ``key`` (S, d) of which start..stop-1
-    are, ``bias`` None or (stop - start, width).
+    are, ``bias`` None or (stop - start, width). Where both are 32-bit words of four bytes, ``bias``
+    is ``(offset, scale)``, each (P, width), and a score is ``scale * (product - offset)``.
     """
+    in_bytes = panels.dtype == types.int32
     n_vectors, n_unroll = len(vectors), len(unroll)
-    element = ir.FloatType() if panels.dtype == types.float32 else ir.DoubleType()
     itemsize = panels.dtype.bitwidth // 8
+    if in_bytes:
+        element = ir.IntType(32)
+        n_vectors = n_vectors * itemsize // (tables.dtype.bitwidth // 8)
+    else:
+        element = ir.FloatType() if itemsize == 4 else ir.DoubleType()
     lanes = VECTOR_BYTES // itemsize
     vector = ir.VectorType(element, lanes)
     i64 = ir.IntType(64)
     at_once = _keys_at_once(n_vectors, n_unroll)
-    biased = not isinstance(bias, types.NoneType)
+    biased = not in_bytes and not isinstance(bias, types.NoneType)
 
     def codegen(context, builder, signature, args):
         b = builder
@@ -100,13 +119,23 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
             return b.shuffle_vector(low, undefined, zeros)
 
         def larger(x, y):
-            return b.select(b.fcmp_ordered(">", x, y), x, y)
+            compare = b.icmp_signed if in_bytes else b.fcmp_ordered
+            return b.select(compare(">", x, y), x, y)
 
         # fmuladd fuses where the machine can; the screening bound holds either way.
         name = f"llvm.fmuladd.v{lanes}f{8 * itemsize}"
-        fmuladd = cgutils.get_or_insert_function(
+        if in_bytes:
+            name = "llvm.x86.avx512.vpdpbusd.512"
+        instruction = cgutils.get_or_insert_function(
             b.module, ir.FunctionType(vector, [vector] * 3), name
         )
+
+        def add_product(k, p, s):
+            return b.call(instruction, [s, k, p] if in_bytes else [k, p, s])
+
+        def constant(number):
+            return ir.Constant(vector, [int(number) if in_bytes else number] * lanes)
+
         panel_data, key_data, table_data = data(0), data(2), data(6)
         bias_data = data(5) if biased else None
         first, end, out = args[3], args[4], args[7]
@@ -127,15 +156,14 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
                     sums = [b.fmul(parts[0], held[0][v]) for v in range(n_vectors)]
                     for f in range(1, n_unroll):
                         sums = [
-                            b.call(fmuladd, [parts[f], held[f][v], sums[v]])
-                            for v in range(n_vectors)
+                            add_product(parts[f], held[f][v], sums[v]) for v in range(n_vectors)
                         ]
                     result.append(sums)
                 return result
             before = b.block
             loop = b.append_basic_block("features")
             after = b.append_basic_block("scored")
-            zero = ir.Constant(vector, [0.0] * lanes)
+            zero = constant(0.0)
             b.cbranch(b.icmp_signed(">", n_features, i64(0)), loop, after)
             b.position_at_end(loop)
             f = b.phi(i64)
@@ -146,7 +174,7 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
             grown = []
             for row, line in zip(rows, sums, strict=True):
                 k = broadcast(b.gep(row, [f]))
-                grown.append([b.call(fmuladd, [k, p, s]) for p, s in zip(parts, line, strict=True)])
+                grown.append([add_product(k, p, s) for p, s in zip(parts, line, strict=True)])
             following = b.add(f, i64(1))
             f.add_incoming(following, loop)
             b.cbranch(b.icmp_signed("<", following, n_features), loop, after)
@@ -196,13 +224,27 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
             b.position_at_end(done)
             return j, running
 
-        lowest = [ir.Constant(vector, [float("-inf")] * lanes)] * n_vectors
+        def scaled(products, at):
+            """The scores of a vector of products, whose offsets and scales stand at ``at``."""
+            offset, scale = (
+                context.make_array(kind)(context, b, part).data
+                for kind, part in zip(bias.types, cgutils.unpack_tuple(b, args[5]), strict=True)
+            )
+            number = ir.FloatType() if tables.dtype == types.float32 else ir.DoubleType()
+            numbers = ir.VectorType(number, lanes)
+            size = b.load(b.bitcast(b.gep(scale, [at]), numbers.as_pointer()))
+            size.align = 4
+            whole = b.sub(products, load(offset, at))
+            return b.fmul(b.sitofp(whole, numbers), size)
+
+        lowest = [constant(-(2**31) if in_bytes else float("-inf"))] * n_vectors
         j, best = stream(first, end, lowest, at_once)
         if at_once > 1:
             _, best = stream(j, end, best, 1)
-        for v in range(n_vectors):
+        for v, top in enumerate(best):
             place = b.gep(table_data, [b.add(out, i64(v * lanes))])
-            b.store(best[v], b.bitcast(place, vector.as_pointer())).align = itemsize
+            found = scaled(top, b.add(b.mul(args[1], width), i64(v * lanes))) if in_bytes else top
+            b.store(found, b.bitcast(place, found.type.as_pointer())).align = 4
         return context.get_dummy_value()
 
     intp = types.intp

@@ -1,35 +1,41 @@
 """The direct engine: all pairs, screened by a fused vector kernel and decided canonically.
 
-Panels of queries go to threads in ranges; a range owns a few packed panels and the tables of block
+Threads take turns of a few panels of queries; each owns packed panels and the tables of block
 maxima, so memory is fixed for each thread. A few queries against many keys would leave threads
 idle: there the blocks of keys are shared out instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._crew import muster
 from .._problem import Answer, Problem
 from .._threads import for_each_range
 from ..numerics import screening_slack
 from . import _direct_kernels as kernels
 from ._arrays import readonly
+from ._canonical import fewest_keys
 from ._decide import ADDED, ALLOWED, NO_MASK, TIES, block_size
-from ._vectors import geometry
+from ._rough import HALF_RANGE, rounding_length
+from ._vectors import MULTIPLIES_BYTES, geometry, panel_of_sums
 
-# A range of about 20 ms: short enough to share out evenly and to interrupt.
-_RANGE_WORK = 1 << 28
-_RANGE_LEAST = 1 << 23
-# Below about a millisecond of work a second thread costs more than it brings.
-_THREAD_WORK = 1 << 22
+# Multiply-adds of a turn: few enough to share out evenly, and beside which handing out is nothing.
+_TURN_WORK = 1 << 28
+_TURN_LEAST = 1 << 20
+_THREAD_WORK = 1 << 20  # below this a second thread costs more than it brings
+_AT_ONCE = 1 << 33  # and of a thread between two looks for an interruption: some tenths of a second
 # Packed panels that share each run of keys, and the bytes of that run: best for every d measured.
 _TOGETHER = 8
 _KEY_BYTES = 1 << 16
 _TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
+# Screening in bytes: features, and rows of queries and keys, for which it pays; rows in one turn.
+_BYTES_FROM, _BYTES_TO, _BYTES_ROWS = 32, 1 << 16, 256
+_ROUNDED_ROWS = 512
 # Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured).
 _PAIR, _PAIR_FEATURE = 0.01, 0.045
 # Masks that are absent: never read, of the type of those that are present.
@@ -37,6 +43,8 @@ _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
 _NONE_ADDED = {
     np.dtype(t): np.broadcast_to(np.zeros((1, 1, 1), t), (2, 1, 1, 1)) for t in ("f4", "f8")
 }
+# What a boolean mask adds, looked up and not branched on: masks are as unpredictable as they like.
+_VERDICTS = {np.dtype(t): np.array([-np.inf, 0], t) for t in ("f4", "f8")}
 
 
 def forecast(problem: Problem) -> float:
@@ -56,12 +64,7 @@ def run_counting(problem: Problem) -> tuple[Answer, float]:
     if n_rows == 0 or problem.n_keys == 0:
         return problem.no_keys_answer(), 0.0
     answer = problem.empty_answer()
-    plan = _plan(problem)
-    if plan.threads > 1 and plan.n_panels < plan.threads:
-        again = _share_keys(problem, plan, answer)
-    else:
-        again = _share_queries(problem, plan, answer)
-    return answer, again / n_rows
+    return answer, _attend(problem, _plan(problem), answer) / n_rows
 
 
 def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -77,109 +80,195 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
         )  # fmt: skip
 
     n_rows = problem.n_batch * problem.n_queries
-    rows = max(1, _RANGE_WORK // max(1, 16 * problem.n_keys * (problem.n_features + 2)))
+    rows = max(1, _TURN_WORK // max(1, 16 * problem.n_keys * (problem.n_features + 2)))
     for_each_range(fill, n_rows, rows, problem.num_threads)
     return indices
 
 
 class _Plan(NamedTuple):
-    """Shapes of the work, chosen from the problem's shape alone."""
+    """Shapes of the work, chosen from the problem's shape alone.
+
+    A turn is some panels with all blocks of keys or, where panels are few, the other way round.
+    """
 
     width: int  # queries per panel
     vectors: tuple[int, ...]
     unroll: tuple[int, ...]
     n_panels: int  # over all batches
+    panels: int  # per turn
     block: int  # keys per block
     n_blocks: int
+    blocks: int  # per turn
     stride: int  # blocks per run of keys
+    rough: bool  # screened in bytes first
     threads: int
+    n_turns: int
+    at_once: int  # turns shared out at once
 
 
 def _plan(problem: Problem) -> _Plan:
     n_keys, d, itemsize = problem.n_keys, problem.n_features, problem.dtype.itemsize
-    width, vectors, unroll = geometry(d, problem.n_queries, itemsize)
+    rough = _in_bytes(problem)
+    width, vectors, unroll = (
+        panel_of_sums(itemsize) if rough else geometry(d, problem.n_queries, itemsize)
+    )
+    n_panels = problem.n_batch * -(-problem.n_queries // width)
     block = block_size(n_keys, d, itemsize)
-    row_bytes = max(1, d) * itemsize
+    n_blocks = -(-n_keys // block)
+    panel_work = width * n_keys * (d + 2)
+    threads = problem.num_threads if n_panels * panel_work > _THREAD_WORK else 1
+    if 1 < threads > n_panels:
+        panels, blocks = n_panels, -(-n_blocks // (4 * threads))
+        n_turns = -(-n_blocks // blocks)
+    else:
+        panels, blocks = (
+            _panels_per_turn(problem, threads, n_panels, panel_work, n_blocks * width * itemsize),
+            n_blocks,
+        )
+        n_turns = -(-n_panels // panels)
     return _Plan(
         width=width,
         vectors=vectors,
         unroll=unroll,
-        n_panels=problem.n_batch * -(-problem.n_queries // width),
+        n_panels=n_panels,
+        panels=panels,
         block=block,
-        n_blocks=-(-n_keys // block),
-        stride=max(1, _KEY_BYTES // (block * row_bytes)),
-        threads=problem.num_threads if problem.n_pairs * (d + 2) > _THREAD_WORK else 1,
+        n_blocks=n_blocks,
+        blocks=blocks,
+        stride=max(1, _KEY_BYTES // (block * max(1, d) * (1 if rough else itemsize))),
+        rough=rough,
+        threads=threads,
+        n_turns=n_turns,
+        at_once=threads * max(1, _AT_ONCE * n_turns // (n_panels * panel_work)),
     )
 
 
-def _share_queries(problem: Problem, plan: _Plan, answer: Answer) -> int:
-    """Ranges of panels over the threads."""
-    screen, decide = _kernels(problem, plan, answer)
-    table_bytes = plan.n_blocks * plan.width * problem.dtype.itemsize
-    panel_work = plan.width * problem.n_keys * (problem.n_features + 2)
-    # Enough ranges to share out evenly, the larger the later where causal, and none so small that
-    # handing it out shows.
-    most = (16 if problem.is_causal else 4) * plan.threads
-    worth = plan.n_panels * panel_work // _RANGE_LEAST
-    n_ranges = 1 if plan.threads == 1 else max(plan.threads, min(most, worth))
+def _panels_per_turn(
+    problem: Problem, threads: int, n_panels: int, panel_work: int, table_bytes: int
+) -> int:
+    """Few enough to share out evenly, most of all where causal, and for the tables' sake."""
+    most = (16 if problem.is_causal else 4) * threads
+    worth = n_panels * panel_work // _TURN_LEAST
+    n_turns = 1 if threads == 1 else max(threads, min(most, worth))
     panels = min(
-        max(1, _RANGE_WORK // panel_work),
+        max(1, _TURN_WORK // panel_work),
         max(1, _TABLE_BYTES // table_bytes),
-        -(-plan.n_panels // n_ranges),
+        -(-n_panels // n_turns),
     )
-    if panels > _TOGETHER:
-        panels -= panels % _TOGETHER
-    again = []
+    if n_panels > 16 * threads * panels:
+        return panels - panels % _TOGETHER if panels > _TOGETHER else panels
 
-    def attend(start: int, stop: int) -> None:
-        tables = np.empty((stop - start, plan.n_blocks, plan.width), problem.dtype)
-        screen(start, stop, 0, plan.n_blocks, tables)
-        again.append(decide(start, stop, tables))
+    def longest(panels: int) -> int:
+        """Panels of the thread that has most turns."""
+        n_turns = -(-n_panels // panels)
+        return -(-n_turns // threads) * panels
 
-    for_each_range(attend, plan.n_panels, panels, plan.threads)
-    return sum(again)
+    return min(range(panels, panels // 4, -1), key=longest)
 
 
-def _share_keys(problem: Problem, plan: _Plan, answer: Answer) -> int:
-    """Ranges of key blocks over the threads, all panels in each."""
-    screen, decide = _kernels(problem, plan, answer)
-    tables = np.empty((plan.n_panels, plan.n_blocks, plan.width), problem.dtype)
-    for_each_range(
-        lambda start, stop: screen(0, plan.n_panels, start, stop, tables),
-        plan.n_blocks,
-        -(-plan.n_blocks // (4 * plan.threads)),
-        plan.threads,
+def _attend(problem: Problem, plan: _Plan, answer: Answer) -> int:
+    """Share the turns out, so many at a time that an interruption is heard between."""
+    n_helpers = min(plan.threads, os.cpu_count() or 1, plan.n_turns) - 1
+    masks = _masks(problem)
+    places = _places(
+        problem, plan, masked=problem.is_causal or masks[1] != NO_MASK, slots=n_helpers + 1
     )
-    return decide(0, plan.n_panels, tables)
+    again, failures = np.zeros((2, n_helpers + 1), np.int64)
+    run_job = muster(n_helpers)
+    arguments: tuple[Any, ...] = (
+        (*_inputs(problem), _slack(problem), readonly(problem.key_peak)),
+        (*masks, _VERDICTS[problem.dtype]),
+        (
+            plan.n_panels,
+            plan.n_turns,
+            plan.panels,
+            plan.blocks,
+            plan.block,
+            plan.stride,
+            plan.vectors,
+            plan.unroll,
+        ),
+        places,
+        (TIES[problem.ties], answer.mean, answer.first, answer.count, again, failures),
+    )
+    kernel = kernels.attend_few
+    if plan.blocks == plan.n_blocks:
+        kernel = kernels.attend
+        arguments += (_round(problem, plan, run_job, n_helpers) if plan.rough else None,)
+    for begin in range(0, plan.n_turns, plan.at_once):
+        end = min(begin + plan.at_once, plan.n_turns)
+        kernel(run_job, n_helpers, begin, end, *arguments)
+    return int(again.sum())
 
 
-def _kernels(
-    problem: Problem, plan: _Plan, answer: Answer
-) -> tuple[Callable[..., None], Callable[..., int]]:
-    """The two kernels, with all that stays the same from range to range."""
-    inputs, masks = _inputs(problem), _masks(problem)
-    query, key, _, query_of, key_of, _, mask_of = inputs
-    slack, key_peak, dtype = _slack(problem), readonly(problem.key_peak), problem.dtype
+def _places(problem: Problem, plan: _Plan, masked: bool, slots: int) -> tuple[NDArray[Any], ...]:
+    """What each thread writes to; the tables are shared where keys are shared out."""
+    dtype, width = problem.dtype, plan.width
+    few = plan.blocks < plan.n_blocks
+    return (
+        np.empty((slots, min(_TOGETHER, plan.panels), problem.n_features * width), dtype),
+        np.empty((slots, plan.block if masked else 0, width), dtype),
+        np.empty((1 if few else slots, plan.panels, width), dtype),
+        np.empty((1 if few else slots, plan.panels, plan.n_blocks, width), dtype),
+        np.empty((slots, 3, width), dtype),
+        np.empty((slots, 2, width), np.int64),
+        np.empty((slots, plan.block + fewest_keys(dtype.itemsize)), dtype),
+    )
 
-    def screen(
-        start: int, stop: int, first_block: int, last_block: int, tables: NDArray[Any]
-    ) -> None:
-        packed = np.empty((_TOGETHER, problem.n_features * plan.width), dtype)
-        bias = np.empty((plan.block, plan.width), dtype)
-        kernels.screen(
-            query, key, query_of, key_of, mask_of, *masks,
-            start, stop, first_block, last_block, plan.block, plan.stride,
-            packed, bias, tables, plan.vectors, plan.unroll,
-        )  # fmt: skip
 
-    def decide(start: int, stop: int, tables: NDArray[Any]) -> int:
-        again: int = kernels.decide(
-            *inputs, *masks, slack, key_peak, start, stop, plan.block, tables,
-            TIES[problem.ties], answer.mean, answer.first, answer.count,
-        )  # fmt: skip
-        return again
+def _in_bytes(problem: Problem) -> bool:
+    """Whether screening in bytes is possible, and worth a try."""
+    return (
+        MULTIPLIES_BYTES
+        and problem.mask is None
+        and _BYTES_FROM <= problem.n_features <= _BYTES_TO
+        and problem.n_queries >= _BYTES_ROWS
+        and problem.n_keys >= _BYTES_ROWS
+        and float(problem.key_peak.max(axis=1).min()) > _least_peak(problem.dtype)
+    )
 
-    return screen, decide
+
+def _least_peak(dtype: np.dtype[Any]) -> float:
+    """What scales are far from underflow and overflow with."""
+    return float(np.finfo(dtype).tiny) * 2.0**20
+
+
+def _round(problem: Problem, plan: _Plan, run_job: int, n_helpers: int) -> tuple[NDArray[Any], ...]:
+    """Keys in bytes, with their units and lengths; and the places for queries in bytes."""
+    key, d, dtype, slots = problem.key, problem.n_features, problem.dtype, n_helpers + 1
+    n_bytes = -(-d // 4) * 4
+    peak = problem.key_peak.max(axis=1)
+    inverse = dtype.type(HALF_RANGE) / peak
+    unit = 1 / inverse
+    rounded = np.zeros((*key.shape[:2], n_bytes), np.uint8)
+    per_entry = -(-problem.n_keys // _ROUNDED_ROWS)
+    kept, missed = np.zeros((2, len(key) * per_entry), np.int64)
+    kernels.round_all(
+        run_job, n_helpers, len(kept), readonly(key), inverse, _ROUNDED_ROWS, rounded, kept, missed
+    )
+    lengths = _lengths(kept.reshape(len(key), -1), missed.reshape(len(key), -1), d, dtype)
+    row = np.zeros((slots, 1, n_bytes), np.int8)
+    together, words = min(_TOGETHER, plan.panels), n_bytes // 4
+    return (
+        rounded.view(np.int32),
+        unit,
+        np.maximum(1, HALF_RANGE / unit).astype(dtype) * dtype.type(_least_peak(dtype)),
+        lengths,
+        row,
+        row.view(np.int32),
+        np.zeros((slots, together, words * plan.width), np.int32),
+        np.zeros((slots, together, plan.width), np.int32),
+        np.zeros((slots, together, plan.width), dtype),
+    )
+
+
+def _lengths(
+    kept: NDArray[np.int64], missed: NDArray[np.int64], d: int, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """``(near, far)`` of the keys of each entry of the batch, from sums of squares of parts."""
+    near = np.array([rounding_length.py_func(m, d) for m in missed.max(axis=1).tolist()])
+    far = np.sqrt(kept.max(axis=1)) + near
+    return 1.0001 * np.stack([near, far], axis=1).astype(dtype)
 
 
 def _slack(problem: Problem) -> NDArray[Any]:

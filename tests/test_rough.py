@@ -1,0 +1,198 @@
+"""Screening in bytes: the bound holds on any processor, and where it runs, no bit changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+from numpy.typing import NDArray
+
+import fasthardmax as fh
+from fasthardmax._assemble import attention_problem
+from fasthardmax.engines import direct
+from fasthardmax.engines._rough import HALF_RANGE, pack_rough, round_keys
+from fasthardmax.engines._vectors import MULTIPLIES_BYTES
+
+from .compare import assert_same_bits
+
+Array = NDArray[Any]
+DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
+needs_bytes = pytest.mark.skipif(
+    not MULTIPLIES_BYTES, reason="this processor does not multiply bytes: no screening in them"
+)
+
+
+def _gaussian(rng: np.random.Generator, d: int) -> tuple[Array, Array]:
+    return rng.standard_normal((300, d)), rng.standard_normal((500, d))
+
+
+def _equal(rng: np.random.Generator, d: int) -> tuple[Array, Array]:
+    return rng.standard_normal((300, d)), np.tile(rng.standard_normal(d), (500, 1))
+
+
+def _near_ties(rng: np.random.Generator, d: int) -> tuple[Array, Array]:
+    """Keys an ulp of float32 or less apart, which bytes cannot tell from one another."""
+    query, key = _equal(rng, d)
+    return query, key * (1 + rng.choice([-1, 0, 1], key.shape) * 2.0**-23)
+
+
+def _few_near(rng: np.random.Generator, d: int) -> tuple[Array, Array]:
+    """Some keys that bytes cannot tell apart, far above all others: bytes leave little to do."""
+    query, key = _gaussian(rng, d)
+    key[7::100] = 4 * query[0] + rng.standard_normal((5, d)) * 1e-4
+    return query[:1] + 1e-3 * rng.standard_normal((300, d)), key
+
+
+def _clusters(rng: np.random.Generator, d: int) -> tuple[Array, Array]:
+    key = rng.standard_normal((5, d))[rng.integers(5, size=500)]
+    key += 0.05 * rng.standard_normal((500, d))
+    return key[:300], key
+
+
+def _heavy(rng: np.random.Generator, d: int) -> tuple[Array, Array]:
+    return rng.standard_t(1.5, (300, d)), rng.standard_t(1.5, (500, d))
+
+
+def _lattice(rng: np.random.Generator, d: int) -> tuple[Array, Array]:
+    return rng.integers(-1, 2, (300, d)) * 1.0, rng.integers(-1, 2, (500, d)) * 1.0
+
+
+def _cancelling(rng: np.random.Generator, d: int) -> tuple[Array, Array]:
+    query, key = _gaussian(rng, d)
+    key[:, ::2], key[:, 1::2] = 1e3, -1e3 + key[:, 1::2]
+    query[:, ::2] = query[:, 1::2] = 1e3
+    return query, key
+
+
+def _zeros(rng: np.random.Generator, d: int) -> tuple[Array, Array]:
+    query, key = _gaussian(rng, d)
+    query[::3] = 0
+    key[::7] = 0
+    return query, key
+
+
+KINDS = {
+    f.__name__.strip("_"): f
+    for f in (
+        *(_gaussian, _equal, _near_ties, _few_near, _clusters),
+        *(_heavy, _lattice, _cancelling, _zeros),
+    )
+}
+SCALES = {
+    "plain": (1, 1),
+    "tiny": (1e-18, 1e-18),
+    "huge": (1e18, 1e10),
+    "subnormal": (1e-30, 1e-39),
+}
+
+
+def _make(kind: str, scale: str, d: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    query, key = KINDS[kind](np.random.default_rng(d), d)
+    q, k = SCALES[scale]
+    return (query * q).astype(dtype), (key * k).astype(dtype)
+
+
+def _problem(query: Array, key: Array) -> Any:
+    return attention_problem(
+        query, key, key, attn_mask=None, is_causal=False, ties="mean", enable_gqa=False,
+        num_threads=2,
+    )[0]  # fmt: skip
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_bytes_do_not_show(dtype: np.dtype[Any], kind: str, scale: str, causal: bool) -> None:
+    query, key = _make(kind, scale, 67, dtype)
+    expected, found = (
+        fh.hardmax_winners(query, key, is_causal=causal, return_all=True, engine=engine)
+        for engine in ("reference", "direct")
+    )
+    assert_same_bits(found.indptr, expected.indptr)
+    assert_same_bits(found.indices, expected.indices)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_heads_have_scales_of_their_own(dtype: np.dtype[Any]) -> None:
+    rng = np.random.default_rng(0)
+    query, key = rng.standard_normal((2, 4, 300, 40)), rng.standard_normal((2, 2, 280, 40))
+    query *= np.array([1, 1e-3, 1e5, 1]).reshape(4, 1, 1)
+    key *= np.array([1, 1e6]).reshape(2, 1, 1)
+    arrays = [a.astype(dtype) for a in (query, key, key)]
+    expected, found = (
+        fh.hardmax_attention(*arrays, enable_gqa=True, engine=engine)
+        for engine in ("reference", "direct")
+    )
+    assert_same_bits(found, expected)
+
+
+@needs_bytes
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_bytes_are_used_where_they_can_be(dtype: np.dtype[Any]) -> None:
+    assert direct._plan(_problem(*_make("gaussian", "plain", 67, dtype))).rough
+    assert not direct._plan(_problem(*_make("gaussian", "plain", 7, dtype))).rough
+
+
+@needs_bytes
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_bytes_alone_would_be_wrong(dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound is needed: with none, the same comparison fails."""
+    query, key = _make("few_near", "plain", 67, dtype)
+    expected = fh.hardmax_winners(query, key, engine="reference")
+    monkeypatch.setattr(direct, "block_size", lambda n_keys, d, itemsize: 1)
+    monkeypatch.setattr(direct, "screening_slack", lambda d, dtype: (0.0, 0.0))
+    monkeypatch.setattr(direct, "_lengths", lambda *_: np.zeros((1, 2), dtype))
+    found = fh.hardmax_winners(query, key, engine="direct")
+    assert not np.array_equal(found.first, expected.first)
+
+
+@njit
+def _round(key: Array, inverse: Array, rounded: Array, kept: Array, missed: Array) -> None:
+    round_keys(0, 0, key, inverse, key.shape[1], rounded, kept, missed)
+
+
+@njit
+def _pack(
+    query: Array, unit: float, near: float, far: float, row: Array, row_words: Array,
+    panel: Array, offset: Array, scale: Array, doubt: Array,
+) -> None:  # fmt: skip
+    m, t = len(query), query.dtype.type
+    pack_rough(
+        query, 0, m, m, t(1e-30), t(unit), t(near), t(far),
+        row, row_words, panel, offset, scale, 0, doubt, 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("d", [1, 5, 32, 200])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_rough_scores_err_by_no_more_than_half_the_doubt(
+    dtype: np.dtype[Any], d: int, kind: str
+) -> None:
+    query, key = _make(kind, "plain", 2 * d, dtype)
+    query, key = np.ascontiguousarray(query[:, :d]), np.ascontiguousarray(key[:, :d])
+    inverse = dtype.type(HALF_RANGE) / np.abs(key).max()
+    words = -(-d // 4)
+    rounded = np.zeros((1, len(key), 4 * words), np.uint8)
+    kept, missed = np.zeros((2, 1), np.int64)
+    _round(key[None], np.array([inverse], dtype), rounded, kept, missed)
+    near, far = direct._lengths(kept[None], missed[None], d, dtype)[0]
+    row = np.zeros((1, 4 * words), np.int8)
+    panel, offset = (np.zeros((1, n), np.int32) for n in (words * len(query), len(query)))
+    scale, doubt = np.zeros((2, 1, len(query)), dtype)
+    _pack(query, 1 / inverse, near, far, row, row.view(np.int32), panel, offset, scale, doubt)
+    rounded, offset, scale, doubt = rounded[0], offset[0], scale[0], doubt[0]
+    exact = key.astype(np.longdouble) * np.longdouble(inverse)
+    assert np.linalg.norm((exact - rounded[:, :d] + 128).astype(float), axis=1).max() <= near
+    assert np.linalg.norm(exact.astype(float), axis=1).max() <= far * 1.001
+    queries = panel.reshape(-1, len(query)).T.copy().view(np.int8).astype(np.int64)
+    rough = scale[:, None] * (queries @ rounded.astype(np.int64).T - offset[:, None])
+    true = query.astype(np.longdouble) @ key.astype(np.longdouble).T
+    asked = np.isfinite(doubt)
+    assert asked.sum() >= np.any(query != 0, axis=1).sum()
+    error = np.abs(rough - true)[asked]
+    rounding = 8 * np.finfo(dtype).eps * np.abs(true)[asked]
+    assert (error <= doubt[asked, None] / 2 + rounding).all()
