@@ -7,6 +7,7 @@ is least at a corner, and the box is a product, so that needs no corners: over t
 and half widths h, the largest value of <t, p - w> is <c, p - w> + sum_g h_g |p_g - w_g|.
 
     keys --outside--> outer keys --collapse--> candidates --divide, a face at a time--> cells
+                                                       (d = 2: sweep)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from .._threads import for_each_range
 from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
+from . import _cones_sweep as sweeping
 from ._arrays import readonly
 
 __all__ = ["MAX_FEATURES", "ConeIndex", "build", "margins"]
@@ -38,9 +40,10 @@ _WORTH_ANOTHER = 1 << 14
 _FANS = {1: (1,), 2: (2, 16, 64), 3: (2, 4, 12), 4: (2, 6)}
 _FAN_SCORES = 1 << 21  # at most so many, to find the keys that span the hull
 _GRID = {1: 1, 2: 512, 3: 64, 4: 16, 5: 8, 6: 4}  # cells per side of a face, at least
+_PER_CELL = {1: 4, 2: 1, 3: 4, 4: 4, 5: 4, 6: 4}  # keys left over for each cell, about, at most
 _CELLS = 1 << 22  # cells of the table, at most
 _INNER = {1: 1, 2: 1, 3: 1, 4: 6, 5: 16, 6: 32}  # candidates that a cell of the grid may keep
-_OUTER = {1: 6, 2: 24, 3: 32, 4: 40, 5: 48, 6: 64}  # and one below the grid
+_OUTER = {1: 6, 2: 8, 3: 32, 4: 40, 5: 48, 6: 64}  # and one below the grid
 # More candidates than this are searched for in a tree of boxes.
 _LISTED = 64
 _ROWS = 1 << 16
@@ -123,40 +126,21 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
         short = np.ldexp(1.5 * d * (tiny / absolute) / total, -exponent).astype(dtype)
         least = np.nextafter(short, dtype.type(np.inf))
     outer = _outer_keys(keys, exponent, relative, absolute * total, num_threads)
-    distinct, group, n_groups = _distinct(keys[outer])
-    exact = _scaled(distinct, -exponent)
-    margin = relative * np.abs(exact).sum(axis=1) + absolute * total / 2
+    distinct, group, n_groups = _distinct(keys if len(outer) == n else _rows_of(keys, outer))
     grid = _GRID[d]
-    while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(max(n_groups // 4, n // 64), _CELLS):
+    while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(
+        max(n_groups // _PER_CELL[d], n // 64), _CELLS
+    ):
         grid *= 2
     table = np.empty((2 * d, grid ** (d - 1)), np.int32)
     # Where most keys may win, cells of one candidate each would be too many.
     inner = _INNER[d] if 4 * n_groups < n else _OUTER[d]
     budget = (16 * n_groups + n / 4 + (1 << 14)) / (2 * d)
     halvings = 18 if dtype == np.float32 else 40
-    parts: list[Any] = [None] * (2 * d)
-
-    def split(start: int, stop: int) -> None:
-        for face in range(start, stop):
-            f, sign = face // 2, 1 - 2 * (face % 2)
-            rows = np.empty((n_groups, d + 1))
-            np.multiply(exact[:, f], sign, out=rows[:, 0])
-            for g in range(d - 1):
-                rows[:, 1 + g] = exact[:, g + (g >= f)]
-            rows[:, d] = margin
-            parts[face] = dividing.divide(
-                rows,
-                grid,
-                table[face],
-                slip,
-                2.0**-halvings,
-                inner,
-                _OUTER[d],
-                _LISTED,
-                budget,
-            )
-
-    for_each_range(split, 2 * d, 1, num_threads)
+    limits = (slip, 2.0**-halvings, inner, _OUTER[d], _LISTED, budget)
+    margin = (exponent, relative, absolute * total / 2)
+    divide = _sweep if d == 2 else _divide
+    parts = divide(readonly(distinct), margin, grid, table, limits, num_threads)
     low, high, at, lists = _join(parts, table)
     table = table.reshape(-1)
     boxes = np.empty((0, 2, d), dtype)
@@ -166,11 +150,68 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
         order = np.arange(n_groups, dtype=np.int32)
         kernels.tree(readonly(distinct), levels, order, boxes)
         lists = np.concatenate([lists, order])
-    named, spans, members = kernels.regroup(lists, table, group, outer, n_groups)
+    named, spans, members = _members(lists, table, group, outer, n_groups)
     return ConeIndex(
-        distinct[named], spans, members, table, grid, low, high, at.astype(dtype), lists,
+        _rows_of(distinct, named), spans, members, table, grid, low, high, at.astype(dtype), lists,
         boxes, least, dtype.type(0),
     )  # fmt: skip
+
+
+def _divide(
+    keys: NDArray[Any], margin: tuple[int, float, float], grid: int, table: NDArray[np.int32],
+    limits: tuple[Any, ...], num_threads: int,
+) -> list[Any]:  # fmt: skip
+    """Halve each face until its boxes have few candidates."""
+    n, d = keys.shape
+    exponent, relative, absolute = margin
+    exact = _scaled(keys, -exponent)
+    size = relative * np.abs(exact).sum(axis=1) + absolute
+    parts: list[Any] = [None] * (2 * d)
+
+    def split(start: int, stop: int) -> None:
+        for face in range(start, stop):
+            f, sign = face // 2, 1 - 2 * (face % 2)
+            rows = np.empty((n, d + 1))
+            np.multiply(exact[:, f], sign, out=rows[:, 0])
+            for g in range(d - 1):
+                rows[:, 1 + g] = exact[:, g + (g >= f)]
+            rows[:, d] = size
+            parts[face] = dividing.divide(rows, grid, table[face], *limits)
+
+    for_each_range(split, 2 * d, 1, num_threads)
+    return parts
+
+
+def _sweep(
+    keys: NDArray[Any], margin: tuple[int, float, float], grid: int, table: NDArray[np.int32],
+    limits: tuple[Any, ...], num_threads: int,
+) -> list[Any]:  # fmt: skip
+    """In the plane, go over each face once, by the slopes of the keys."""
+    n = len(keys)
+    exponent, *margins = margin
+    slip, least, _, outer, most, budget = limits
+    end = 1 + slip
+    parts: list[Any] = [None] * 4
+
+    def split(start: int, stop: int) -> None:
+        for face in range(start, stop):
+            f = face // 2
+            frame = (1.0 - 2 * (face % 2), *_powers(-exponent), *margins)
+            kept, slopes = np.empty(n, np.int32), np.empty(n)
+            found = sweeping.flank(keys, f, frame, end, kept, slopes)
+            order = kept[np.argsort(slopes[:found])]
+            first, last = slopes[:found], np.empty(found)
+            which = kept[:found]
+            found = sweeping.intervals(keys, f, frame, end, order, which, first, last)
+            which = which[:found].copy()
+            nodes = sweeping.cells(
+                which, first[:found], last[:found], grid, table[face],
+                slip, least, outer, most, int(budget),
+            )  # fmt: skip
+            parts[face] = (*nodes, which)
+
+    for_each_range(split, 4, 1, num_threads)
+    return parts
 
 
 def _join(parts: list[Any], table: NDArray[np.int32]) -> tuple[NDArray[Any], ...]:
@@ -197,6 +238,27 @@ def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     )  # fmt: skip
 
 
+def _members(
+    lists: NDArray[np.int32], table: NDArray[np.int32], group: NDArray[np.int32],
+    outer: NDArray[np.int64], n_groups: int,
+) -> tuple[NDArray[Any], ...]:  # fmt: skip
+    """The groups that cells name, in that order; where the keys of each begin; and those keys.
+
+    The arrays are NumPy's: it asks for large pages, and queries read them in random order.
+    """
+    named, number = np.empty(n_groups, np.int32), np.empty(n_groups, np.int32)
+    spans = np.empty(n_groups + 1, np.int64)
+    n = kernels.renumber(lists, table, group, named, number, spans)
+    members = np.empty(spans[n], np.int64)
+    kernels.enlist(group, outer, number, spans[: n + 1], members)
+    return named[:n], spans[: n + 1], members
+
+
+def _rows_of(keys: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """``keys[rows]``, several times as fast."""
+    return np.take(keys, rows, axis=0)
+
+
 def _distinct(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], int]:
     """Distinct keys, the number of each key among them, and how many they are.
 
@@ -210,7 +272,7 @@ def _distinct(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], int]
     if kernels.collapse(sample.view(unsigned), group, first) == len(sample):
         return keys, np.arange(n, dtype=np.int32), n
     n_groups = kernels.collapse(keys.view(unsigned), group, first)
-    return keys[first[:n_groups]], group, n_groups
+    return _rows_of(keys, first[:n_groups]), group, n_groups
 
 
 def _outer_keys(
@@ -229,12 +291,12 @@ def _outer_keys(
     enough = len(outer) // 2
     for per_side in _FANS[d]:
         bodies = _bodies(outer, per_side, *margin)
-        outer = outer[_outside(outer, *bodies, num_threads)]
+        outer = _rows_of(outer, _outside(outer, *bodies, num_threads))
     if len(outer) > enough:
         return np.arange(n)
     kept = _outside(keys, *bodies, num_threads)
     if len(kept) > _WORTH_ANOTHER:
-        outer = keys[kept]
+        outer = _rows_of(keys, kept)
         middle, scale = bodies[0][:2]
         some = _some_outer(outer, middle, scale, _SOME)
         kept = kept[_outside(outer, *_bodies(some, _FANS[d][1], *margin), num_threads)]
@@ -303,13 +365,19 @@ def _some_outer(
     with np.errstate(all="ignore"):
         far = np.square((some - middle) * scale).sum(axis=1)
     farthest = np.argpartition(far, -(most // 2))[-(most // 2) :]
-    return np.concatenate([spread, some[farthest]])
+    return np.concatenate([spread, _rows_of(some, farthest)])
 
 
 def _scaled(x: NDArray[Any], exponent: int) -> NDArray[Any]:
-    """``x`` times a power of two, in float64; the power alone might overflow."""
+    """``x`` times a power of two, in float64."""
+    half, rest = _powers(exponent)
+    return x.astype(np.float64) * half * rest
+
+
+def _powers(exponent: int) -> tuple[float, float]:
+    """Two numbers whose product is a power of two, which alone might overflow."""
     half = exponent // 2
-    return x.astype(np.float64) * 2.0**half * 2.0 ** (exponent - half)
+    return 2.0**half, 2.0 ** (exponent - half)
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["collapse", "extremes", "outside", "regroup", "tree"]
+__all__ = ["collapse", "enlist", "extremes", "outside", "renumber", "tree"]
 
 _compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
 
@@ -126,14 +126,14 @@ def collapse(bits, group, first):
 
 
 @_compiled
-def regroup(lists, table, group, outer, n_groups):
+def renumber(lists, table, group, named, number, spans):
     """Number the groups anew in the order in which ``lists`` name them; drop those never named.
 
-    Changes ``lists`` and ``table`` in place. Returns the old numbers and the keys ``outer`` of
-    each group, increasing, as ``(named, spans, members)``.
+    Changes ``lists`` and ``table`` in place. Writes the old numbers to ``named``, the new ones, -1
+    for those dropped, to ``number``, and to ``spans``, with room for one more than there are
+    groups, where members of each will start. Returns how many are named.
     """
-    number = np.full(n_groups, -1, np.int32)
-    named = np.empty(n_groups, np.int32)
+    number[:] = -1
     n = 0
     for i in range(len(lists)):
         old = lists[i]
@@ -145,22 +145,24 @@ def regroup(lists, table, group, outer, n_groups):
     for i in range(len(table)):
         if table[i] < 0:
             table[i] = -1 - number[-1 - table[i]]
-    spans = np.zeros(n + 1, np.int64)
+    spans[: n + 1] = 0
     for i in range(len(group)):
         if number[group[i]] >= 0:
             spans[number[group[i]] + 1] += 1
     for g in range(n):
         spans[g + 1] += spans[g]
-    members = np.empty(spans[n], np.int64)
-    into = np.empty(n, np.int64)
-    for g in range(n):
-        into[g] = spans[g]
+    return n
+
+
+@_compiled
+def enlist(group, outer, number, spans, members):
+    """Write to ``members`` the keys ``outer`` of each group, increasing, from ``spans`` on."""
+    into = spans.copy()
     for i in range(len(group)):
         g = number[group[i]]
         if g >= 0:
             members[into[g]] = outer[i]
             into[g] += 1
-    return named[:n], spans, members
 
 
 @_compiled
