@@ -25,11 +25,13 @@ from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
 from . import _cones_sweep as sweeping
 from ._arrays import readonly
+from ._cones_vectors import LANES
 
 __all__ = ["MAX_FEATURES", "ConeIndex", "build", "margins"]
 
 MAX_FEATURES = 6
 _SOME = 1 << 14
+_SOME_TRIED = 1 << 10
 # Keys looked at first, to find bodies that spare most of the others a closer look.
 _SAMPLE = {1: 1 << 10, 2: 1 << 12, 3: 1 << 14, 4: 1 << 14}
 # Fewer keys are divided at once.
@@ -39,10 +41,13 @@ _WORTH_ANOTHER = 1 << 14
 # Boxes per side of a face that keys are reduced with, coarse ones first.
 _FANS = {1: (1,), 2: (2, 16, 64), 3: (2, 4, 12), 4: (2, 6)}
 _FAN_SCORES = 1 << 21  # at most so many, to find the keys that span the hull
-_GRID = {1: 1, 2: 512, 3: 64, 4: 16, 5: 8, 6: 4}  # cells per side of a face, at least
-_PER_CELL = {1: 4, 2: 1, 3: 4, 4: 4, 5: 4, 6: 4}  # keys left over for each cell, about, at most
+_SCORES_PER_RANGE = 1 << 17  # about 50 us
+_GRID = {1: 1, 2: 128, 3: 16, 4: 8, 5: 8, 6: 4}  # cells per side of a face, at least
+# Cells of the table, at most one for so many of the keys left over, or of all.
+_PER_CELL = {1: 4, 2: 2, 3: 4, 4: 4, 5: 4, 6: 4}
+_KEYS_PER_CELL = {1: 64, 2: 64, 3: 16, 4: 16, 5: 16, 6: 16}
 _CELLS = 1 << 22  # cells of the table, at most
-_INNER = {1: 1, 2: 1, 3: 1, 4: 6, 5: 16, 6: 32}  # candidates that a cell of the grid may keep
+_INNER = {1: 1, 2: 1, 3: 1, 4: 12, 5: 16, 6: 32}  # candidates that a cell of the grid may keep
 _OUTER = {1: 6, 2: 8, 3: 32, 4: 40, 5: 48, 6: 64}  # and one below the grid
 # More candidates than this are searched for in a tree of boxes.
 _LISTED = 64
@@ -129,7 +134,7 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
     distinct, group, n_groups = _distinct(keys if len(outer) == n else _rows_of(keys, outer))
     grid = _GRID[d]
     while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(
-        max(n_groups // _PER_CELL[d], n // 64), _CELLS
+        max(n_groups // _PER_CELL[d], n // _KEYS_PER_CELL[d]), _CELLS
     ):
         grid *= 2
     table = np.empty((2 * d, grid ** (d - 1)), np.int32)
@@ -286,7 +291,7 @@ def _outer_keys(
     n, d = keys.shape
     if n <= _WORTH_REDUCING or d not in _FANS:
         return np.arange(n)
-    margin = (exponent, relative, absolute)
+    margin = (exponent, relative, absolute, num_threads)
     outer = keys[:: max(1, n // _SAMPLE[d])]
     enough = len(outer) // 2
     for per_side in _FANS[d]:
@@ -304,8 +309,9 @@ def _outer_keys(
 
 
 def _bodies(
-    keys: NDArray[Any], per_side: int, exponent: int, relative: float, absolute: float
-) -> tuple[NDArray[Any], NDArray[Any]]:
+    keys: NDArray[Any], per_side: int, exponent: int, relative: float, absolute: float,
+    num_threads: int,
+) -> tuple[NDArray[Any], NDArray[Any]]:  # fmt: skip
     """Frames (4, d) and radii (3,) of a ball, another ball and a box in the hull of ``keys``.
 
     The first frame is the median and the inverse distance of the quartiles, for heavy tails; the
@@ -320,7 +326,8 @@ def _bodies(
     d = keys.shape[1]
     dtype = keys.dtype
     few = np.sort(keys[:: max(1, len(keys) // 1024)], axis=0)
-    low, high = keys.min(axis=0), keys.max(axis=0)
+    columns = np.ascontiguousarray(keys.T)  # much faster to reduce
+    low, high = columns.min(axis=1), columns.max(axis=1)
     frames = np.empty((4, d), dtype)
     with np.errstate(all="ignore"):
         frames[0] = few[len(few) // 2]
@@ -330,9 +337,18 @@ def _bodies(
     centres, corners = _fan(d, per_side)
     keys = _some_outer(keys, frames[0], frames[1], _FAN_SCORES // len(centres))
     exact = _scaled(keys, -exponent)
+    outermost = np.empty_like(centres)
     heads = np.empty(len(centres), np.int64)
-    kernels.extremes(np.ascontiguousarray(exact.T), centres, heads)
-    outermost = exact[heads]
+    # Whole vectors, filled up with the first key.
+    columns = np.empty((d, -(-len(exact) // LANES) * LANES))
+    columns[:, : len(exact)], columns[:, len(exact) :] = exact.T, exact[:1].T
+
+    def head(start: int, stop: int) -> None:
+        kernels.extremes(columns, centres, start, stop, heads)
+
+    together = max(1, -(-_SCORES_PER_RANGE // len(exact)))
+    for_each_range(head, len(centres), together, num_threads)
+    np.take(columns.T, heads, axis=0, out=outermost)
     radii = np.zeros(3)
     for body, (frame, norm) in enumerate(((0, 2), (2, 2), (2, np.inf))):
         scale = frames[frame + 1]
@@ -341,11 +357,9 @@ def _bodies(
         middle = _scaled(frames[frame], -exponent)
         unit = _scaled(1 / scale.astype(np.float64), -exponent)
         size = np.abs(middle).sum()
-        margin = relative * (np.abs(outermost).sum(axis=1) + size) + absolute
-        reach = np.matmul(corners, (outermost - middle)[:, :, None])[:, :, 0] - margin[:, None]
-        wide = np.abs(corners) * unit
-        dual = np.sqrt((wide * wide).sum(axis=2)) if norm == 2 else wide.sum(axis=2)
-        radius = float((reach / dual).min())
+        radius = kernels.radius(
+            corners, outermost, middle, unit, relative, absolute, norm == np.inf
+        )  # fmt: skip
         radius -= relative * (size + max(0.0, radius) * unit.sum()) / unit.min()
         radius *= 1 - (8 * d + 64) * float(np.finfo(dtype).eps)
         if radius > 2.0**-10:  # squares of much smaller numbers may underflow
@@ -398,14 +412,36 @@ def _fan(d: int, per_side: int) -> tuple[NDArray[Any], NDArray[Any]]:
 def _outside(
     keys: NDArray[Any], frames: NDArray[Any], radii: NDArray[Any], num_threads: int
 ) -> NDArray[np.int64]:
-    """Indices of the keys that lie in none of the bodies."""
+    """Indices of keys, all those that lie in none of the bodies among them.
+
+    The body that holds most of a sample is tried first, others only where they hold enough of the
+    rest.
+    """
+    bodies = [(0, radii[0], False), (2, radii[1], False), (2, radii[2], True)]
+    bodies = [body for body in bodies if body[1] > 0]
+    some = np.ascontiguousarray(keys[:: max(1, len(keys) // _SOME_TRIED)])
+    bodies.sort(key=lambda body: len(_outside_one(some, frames, body, 1)))
+    kept = None
+    for body in bodies:
+        rest = _outside_one(some, frames, body, 1)
+        if kept is None:
+            kept = _outside_one(keys, frames, body, num_threads)
+        elif 4 * len(rest) < 3 * len(some):
+            kept = kept[_outside_one(_rows_of(keys, kept), frames, body, num_threads)]
+        some = _rows_of(some, rest)
+    return np.arange(len(keys)) if kept is None else kept
+
+
+def _outside_one(
+    keys: NDArray[Any], frames: NDArray[Any], body: tuple[int, Any, bool], num_threads: int
+) -> NDArray[np.int64]:
     n, d = keys.shape
     keys = readonly(np.ascontiguousarray(keys))
     kept = np.empty(n, np.int64)
     found: dict[int, int] = {}
 
     def look(start: int, stop: int) -> None:
-        found[start] = kernels.outside(keys, frames, radii, start, stop, kept[start:stop], (0,) * d)
+        found[start] = kernels.outside(keys, frames, *body, start, stop, kept, (0,) * d)
 
     for_each_range(look, n, _ROWS, num_threads)
     return np.concatenate([kept[start : start + found[start]] for start in sorted(found)])
