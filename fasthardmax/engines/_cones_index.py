@@ -27,7 +27,7 @@ from . import _cones_sweep as sweeping
 from ._arrays import readonly
 from ._cones_vectors import LANES
 
-__all__ = ["MAX_FEATURES", "ConeIndex", "build", "margins"]
+__all__ = ["MAX_FEATURES", "ConeIndex", "build", "kept_on_faces", "margins"]
 
 MAX_FEATURES = 6
 _SOME = 1 << 14
@@ -160,6 +160,21 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
         _rows_of(distinct, named), spans, members, table, grid, low, high, at.astype(dtype), lists,
         boxes, least, dtype.type(0),
     )  # fmt: skip
+
+
+def kept_on_faces(keys: NDArray[Any]) -> float:
+    """How many of a sample of ``keys`` may win on each face before it is divided, as a share.
+
+    Added up over the faces, so at most 2 d. It takes some 0.2 ms.
+    """
+    n, d = keys.shape
+    distinct, _, _ = _distinct(np.ascontiguousarray(keys[:: max(1, n // _SOME_TRIED)]))
+    relative, _, slip = margins(d, keys.dtype)
+    exponent = math.frexp(float(np.abs(distinct).max()))[1]
+    table = np.empty((2 * d, 1), np.int32)
+    limits = (slip, 1.0, 1, 1, len(distinct), 0.0)
+    parts = _divide(distinct, (exponent, relative, 0.0), 1, table, limits, 1)
+    return sum(len(lists) for _, _, _, lists in parts) / min(n, _SOME_TRIED)
 
 
 def _divide(

@@ -2,9 +2,11 @@
 
 On a face a key (g_0, g_1) is the line g_0 + t g_1. For any keys p and w with slopes p_1 >= w_1, if
 p loses to w at some t, by the margins that ``_cones_index.margins`` derives, it loses to w at every
-smaller t too, and where p_1 <= w_1 at every larger one. So a key may win in one interval only, whose
-ends are bounded by its crossings with any other keys; those used are neighbours by slope on the
-upper envelope. In the order of slopes, the keys that may win in a cell lie next to each other.
+smaller t too, and where p_1 <= w_1 at every larger one. So a key may win in one interval only. Its
+ends are bounded by the crossings with any other keys; those used are neighbours by slope on the
+upper envelope. A crossing is a quotient of sums of three terms: its error is that of a change of
+the terms by at most 8 v, v the roundoff of float64, for which the margins have room. In the order
+of slopes, the keys that may win in a cell lie next to each other.
 
 Everything here lives in one file because Numba's disk cache notices changes of this file only.
 """
@@ -12,16 +14,15 @@ Everything here lives in one file because Numba's disk cache notices changes of 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ._jit import compiled, inlined, part
 
 __all__ = ["cells", "flank", "intervals"]
-
-_compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
 
 _DEPTH = 64
 
 
-@_compiled
+@inlined
 def _line(keys, i, f, frame):
     """The line of key i on a face of feature f, and its margin."""
     sign, scale, rest, relative, absolute = frame
@@ -30,7 +31,7 @@ def _line(keys, i, f, frame):
     return g0, g1, relative * (abs(g0) + abs(g1)) + absolute
 
 
-@_compiled
+@compiled
 def flank(keys, f, frame, end, kept, slopes):
     """Write to ``kept`` which keys (n, 2) may win on a face, and their slopes; returns how many.
 
@@ -68,9 +69,9 @@ def flank(keys, f, frame, end, kept, slopes):
     return found
 
 
-@_compiled
+@part
 def _envelope(g0, g1, e, hull):
-    """Write to ``hull`` which of the lines, of rising slope, lie on top, about; returns how many."""
+    """Write to ``hull`` which lines, of rising slope, lie on top, about; returns how many."""
     n = 0
     for i in range(len(g0)):
         a, b = g0[i] - e[i], g1[i]
@@ -93,7 +94,7 @@ def _envelope(g0, g1, e, hull):
     return n
 
 
-@_compiled
+@inlined
 def _loses_before(g0, g1, e, i, w):
     """Line i loses to line w, of no larger slope, at every smaller t."""
     ahead = (g0[i] - g0[w]) + (e[i] + e[w])
@@ -103,7 +104,7 @@ def _loses_before(g0, g1, e, i, w):
     return np.inf if ahead < 0 else -np.inf
 
 
-@_compiled
+@compiled
 def intervals(keys, f, frame, end, order, which, first, last):
     """Write to ``which`` the keys of ``order``, of rising slope, that may win; returns how many.
 
@@ -146,7 +147,7 @@ def intervals(keys, f, frame, end, order, which, first, last):
     return found
 
 
-@_compiled
+@compiled
 def _longer(array, size):
     """``array`` with room for ``size`` elements."""
     if size <= len(array):
@@ -156,7 +157,7 @@ def _longer(array, size):
     return longer
 
 
-@_compiled
+@compiled
 def cells(which, first, last, grid, table, slip, least, outer, most, budget):
     """Write a face's ``table``: who may win in each of its ``grid`` cells.
 
