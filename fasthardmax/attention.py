@@ -72,7 +72,7 @@ def hardmax_attention(
     engine : {"auto", "compiled", "direct", "cones", "pruned", "reference"}, default "auto"
         Which engine runs. All give the same bits. "auto" takes "compiled" below 2^24
         multiply-adds, and above until the process has done 2^33 of them, which is what loading
-        "direct" costs; then "direct". Without masks it takes "cones" (up to four features) or
+        "direct" costs; then "direct". Without masks it takes "cones" (up to five features) or
         "pruned" where size and a look at a sample promise less time, once the process has done
         2^37. :func:`fasthardmax.explain` tells which one ran, and why.
     num_threads : int, optional

@@ -6,138 +6,100 @@ Everything here lives in one file because Numba's disk cache notices changes of 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ._cones_vectors import LANES, highest, survivors
+from ._jit import compiled, part
+from ._vectors import lowest_bit
 
 __all__ = ["divide"]
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
-
 # Lists so short are compared pair by pair.
 _ALL_PAIRS = 24
-# Keys handled at once, in loops of fixed length, which the compiler vectorises.
-_BLOCK = 64
 
 
-@_compiled
-def _top(few):
-    """The largest of a block's numbers, which are overwritten: folding is what vectorises."""
-    for width in (32, 16, 8):
-        other = few[width:]
-        for j in range(width):
-            few[j] = few[j] if few[j] > other[j] else other[j]
-    top = few[0]
-    for j in range(1, 8):
-        top = max(top, few[j])
-    return top
-
-
-@_compiled
-def _gather(rows, which, columns):
-    """Copy the rows ``which`` to ``columns``, filled up to whole blocks with keys that lose."""
-    n, width = len(which), rows.shape[1]
+@part
+def _gather(rows, which, start, n, columns):
+    """Copy ``n`` of the rows ``which`` to ``columns``, whole vectors with keys that lose."""
+    width = rows.shape[1]
     for i in range(n):
-        row = which[i]
+        row = which[start + i]
         for f in range(width):
             columns[f, i] = rows[row, f]
-    for i in range(n, -(-n // _BLOCK) * _BLOCK):
+    for i in range(n, -(-n // LANES) * LANES):
         columns[0, i] = -1e300
         for f in range(1, width):
             columns[f, i] = columns[f, n - 1]
 
 
-@_compiled
-def _place(scores, top):
-    """Where in a block its largest score is."""
-    for j in range(_BLOCK):
-        if scores[j] == top:
-            return j
-    return 0
+@part
+def _head(columns, n, weights, w, tops, places):
+    """The best key by the weights ``weights[w]`` of its features, and its score."""
+    highest(columns, weights, w, n, tops, places)
+    lane = 0
+    for other in range(1, LANES):
+        if tops[other] > tops[lane]:
+            lane = other
+    return places[lane] + lane, tops[lane]
 
 
-@_compiled
-def _walls(columns, n, centre, half, upper, walls, blocks):
+@part
+def _walls(columns, n, centre, half, walls, weights, tops, places):
     """Write to ``walls`` points in the hull of the keys that score high in a box.
 
-    They are the best keys at its centre and towards its sides, and a mean. A wall is
-    (g_1, ..., g_m, s), s the lower bound of its score at the centre; ``upper`` gets the upper
-    bounds of all keys' scores there.
+    They are the best keys at its centre and towards its sides, and a mean; returns how many. A wall
+    is (g_1, ..., g_m, s), s the lower bound of its score at the centre.
     """
     m = len(columns) - 2
-    heads = np.zeros(1 + 2 * m, np.int64)
-    tops = np.full(1 + 2 * m, -np.inf)
-    lower, tilt, scores = blocks[0], blocks[1], blocks[2]
-    for start in range(0, n, _BLOCK):
-        column = columns[0, start : start + _BLOCK]
-        for j in range(_BLOCK):
-            lower[j] = column[j]
-        for g in range(m):
-            x, column = centre[g], columns[1 + g, start : start + _BLOCK]
-            for j in range(_BLOCK):
-                lower[j] += x * column[j]
-        above, margin = upper[start : start + _BLOCK], columns[1 + m, start : start + _BLOCK]
-        for j in range(_BLOCK):
-            above[j] = lower[j] + margin[j]
-            lower[j] -= margin[j]
-            scores[j] = lower[j]
-        top = _top(scores)
-        if top > tops[0]:
-            tops[0], heads[0] = top, start + _place(lower, top)
-        for a in range(1, 1 + 2 * m):
-            g = (a - 1) // 2
-            x = half[g] if a & 1 else -half[g]
-            column = columns[1 + g, start : start + _BLOCK]
-            for j in range(_BLOCK):
-                tilt[j] = lower[j] + x * column[j]
-                scores[j] = tilt[j]
-            top = _top(scores)
-            if top > tops[a]:
-                tops[a], heads[a] = top, start + _place(tilt, top)
+    weights[0, 0], weights[0, 1 + m] = 1, -1
     for a in range(1 + 2 * m):
-        score = columns[0, heads[a]]
         for g in range(m):
-            walls[a, g] = columns[1 + g, heads[a]]
+            weights[0, 1 + g] = centre[g]
+        if a:
+            g = (a - 1) // 2
+            weights[0, 1 + g] += half[g] if a & 1 else -half[g]
+        head, _ = _head(columns, n, weights, 0, tops, places)
+        score = columns[0, head]
+        for g in range(m):
+            walls[a, g] = columns[1 + g, head]
             score += centre[g] * walls[a, g]
-        walls[a, m] = score - columns[m + 1, heads[a]]
+        walls[a, m] = score - columns[m + 1, head]
+    if m == 0:
+        return 1
     # The mean of those towards the sides: it beats keys in the middle that none of them beats.
-    for g in range(m + 1 if m else 0):
+    for g in range(m + 1):
         total = 0.0
         for a in range(1, 1 + 2 * m):
             total += walls[a, g]
         walls[1 + 2 * m, g] = total / (2 * m)
+    return 2 + 2 * m
 
 
-@_compiled
-def _undominated(columns, n, centre, half, slip, upper, walls, blocks, kept):
+@part
+def _undominated(
+    columns, n, centre, half, slip, upper, walls, weights, reach, tops, places, stays, kept
+):  # fmt: skip
     """Write to ``kept`` which of the ``n`` keys in ``columns`` may win in a box; returns how many.
 
     A key's column is (g_0, g_1, ..., g_m, e): the key in the face's frame and its margin. In the
     box the query is (1, t_1, ..., t_m) with |t - centre| <= half + slip.
     """
     m = len(columns) - 2
-    _walls(columns, n, centre, half, upper, walls, blocks)
-    least, gaps = blocks[0], blocks[1]
+    n_walls = _walls(columns, -(-n // LANES) * LANES, centre, half, walls, weights, tops, places)
+    weights[0, 1 + m] = 1
+    for g in range(m):
+        weights[0, 1 + g], reach[g] = centre[g], half[g] + slip
     found = 0
-    for start in range(0, n, _BLOCK):
-        above = upper[start : start + _BLOCK]
-        for j in range(_BLOCK):
-            least[j] = np.inf
-        for a in range(2 + 2 * m if m else 1):
-            s = walls[a, m]
-            for j in range(_BLOCK):
-                gaps[j] = above[j] - s
-            for g in range(m):
-                x, h, column = walls[a, g], half[g] + slip, columns[1 + g, start : start + _BLOCK]
-                for j in range(_BLOCK):
-                    gaps[j] += h * abs(column[j] - x)
-            for j in range(_BLOCK):
-                least[j] = gaps[j] if gaps[j] < least[j] else least[j]
-        for j in range(_BLOCK):
-            kept[found] = start + j
-            found += not least[j] < 0
+    for start in range(0, n, LANES):
+        left = survivors(columns, start, weights, 0, upper, walls, n_walls, reach)
+        while left:
+            kept[found] = start + lowest_bit(left)
+            found += 1
+            left &= left - np.uint64(1)
     if found > _ALL_PAIRS or found < 2:
         return found
     few, found = found, 0
-    stays = np.ones(_ALL_PAIRS, np.bool_)
+    for i in range(few):
+        stays[i] = True
     for i in range(few):
         p = kept[i]
         for j in range(few):
@@ -146,7 +108,7 @@ def _undominated(columns, n, centre, half, slip, upper, walls, blocks, kept):
             if gap >= 0 or i == j or not stays[j]:
                 continue
             for g in range(m):
-                gap += (half[g] + slip) * abs(columns[1 + g, p] - columns[1 + g, w])
+                gap += reach[g] * abs(columns[1 + g, p] - columns[1 + g, w])
             if gap < 0:
                 stays[i] = False
                 break
@@ -157,28 +119,27 @@ def _undominated(columns, n, centre, half, slip, upper, walls, blocks, kept):
     return found
 
 
-@_compiled
-def _widest(columns, n, half, least, scores):
-    """The coordinate along which the keys' scores vary most over a box, or -1, and by how much."""
+@part
+def _widest(columns, n, half, least, weights, tops, places):
+    """The coordinate along which the keys' scores vary most over a box, or -1."""
+    m = len(columns) - 2
     widest, side = 0.0, -1
-    for g in range(len(columns) - 2):
+    for f in range(m + 2):
+        weights[0, f] = 0
+    for g in range(m):
         if half[g] <= least:
             continue
-        right = left = -np.inf
-        for start in range(0, n, _BLOCK):
-            column = columns[1 + g, start : start + _BLOCK]
-            for j in range(_BLOCK):
-                scores[j] = column[j]
-            right = max(right, _top(scores))
-            for j in range(_BLOCK):
-                scores[j] = -column[j]
-            left = max(left, _top(scores))
-        if half[g] * (right + left) > widest:
-            widest, side = half[g] * (right + left), g
+        spread = 0.0
+        for sign in range(-1, 2, 2):
+            weights[0, 1 + g] = sign
+            spread += _head(columns, -(-n // LANES) * LANES, weights, 0, tops, places)[1]
+        weights[0, 1 + g] = 0
+        if half[g] * spread > widest:
+            widest, side = half[g] * spread, g
     return side
 
 
-@_compiled
+@compiled
 def _longer(array, size):
     """``array`` with room for ``size`` elements."""
     if size <= len(array):
@@ -189,12 +150,10 @@ def _longer(array, size):
     return longer
 
 
-@_compiled
-def _mark(table, grid, centre, half, entry):
+@part
+def _mark(table, grid, centre, half, entry, first, count):
     """Write ``entry`` to the cells of a face's table that a box covers."""
     m = len(centre) - 1
-    first = np.empty(m + 1, np.int64)
-    count = np.empty(m + 1, np.int64)
     cells = 1
     for g in range(m):
         first[g] = np.int64((centre[g] - half[g] + 1) * (grid / 2))
@@ -211,7 +170,7 @@ def _mark(table, grid, centre, half, entry):
         table[at] = entry
 
 
-@_compiled
+@compiled
 def divide(rows, grid, table, slip, least, inner, outer, most, budget):
     """Halve one face of the cube of directions until its boxes have few candidates.
 
@@ -227,12 +186,14 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
     one candidate.
     """
     m, n = rows.shape[1] - 2, len(rows)
-    room = -(-n // _BLOCK) * _BLOCK
-    columns = np.empty((m + 2, room))
-    upper = np.empty(room)
-    kept = np.empty(room + 1, np.int32)
-    walls = np.empty((2 + 2 * m, m + 1))
-    blocks = np.empty((3, _BLOCK))
+    padded = -(-n // LANES) * LANES
+    columns = np.empty((m + 2, padded))
+    kept = np.empty(padded, np.int32)
+    weights = np.empty((1, m + 2))
+    tops, places = np.empty(LANES), np.empty(LANES, np.int64)
+    walls, reach = np.empty((2 + 2 * m, m + 1)), np.empty(m + 1)
+    room = (np.empty(padded), walls, weights, reach, tops, places, np.empty(_ALL_PAIRS, np.bool_))
+    marks = (np.empty(m + 1, np.int64), np.empty(m + 1, np.int64))
     work = np.empty(3 * n + 64, np.int32)
     low = np.empty(64, np.int32)
     high = np.empty(64, np.int32)
@@ -256,10 +217,10 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
     half = np.ones(m + 1)
     for i in range(n):
         work[i] = i
-    _gather(rows, work[:n], columns)
+    _gather(rows, work, 0, n, columns)
     s_node[0], s_lo[0], s_budget[0], s_marked[0] = 0, 0, budget, False
     s_centre[0], s_half[0] = 0, 1
-    s_n[0] = _undominated(columns, n, centre, half, slip, upper, walls, blocks, kept)
+    s_n[0] = _undominated(columns, n, centre, half, slip, *room, kept)
     for i in range(s_n[0]):
         work[i] = kept[i]
     pending = 1
@@ -270,13 +231,13 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
         centre[:], half[:] = s_centre[pending], s_half[pending]
         side_by = -1
         if k > min(inner, outer) and share >= k:
-            _gather(rows, work[lo : lo + k], columns)
-            side_by = _widest(columns, k, half, least, blocks[0])
+            _gather(rows, work, lo, k, columns)
+            side_by = _widest(columns, k, half, least, weights, tops, places)
             if side_by >= 0 and k <= (inner if half[side_by] * grid > 1 else outer):
                 side_by = -1
         if side_by < 0:
             if not marked:
-                _mark(table, grid, centre, half, -1 - work[lo] if k == 1 else node)
+                _mark(table, grid, centre, half, -1 - work[lo] if k == 1 else node, *marks)
             k = k if k <= most else 0
             lists = _longer(lists, n_listed + k)
             for i in range(k):
@@ -285,7 +246,7 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
             n_listed += k
             continue
         if not marked and half[side_by] * grid <= 1:
-            _mark(table, grid, centre, half, node)
+            _mark(table, grid, centre, half, node, *marks)
             marked = True
         work = _longer(work, lo + 3 * k)
         low = _longer(low, n_nodes + 2)
@@ -297,7 +258,7 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
         begin = lo + k
         for child in range(2):
             centre[side_by] = middle + (half[side_by] if child else -half[side_by])
-            found = _undominated(columns, k, centre, half, slip, upper, walls, blocks, kept)
+            found = _undominated(columns, k, centre, half, slip, *room, kept)
             for i in range(found):
                 work[begin + i] = work[lo + kept[i]]
             s_node[pending + child], s_lo[pending + child] = n_nodes, begin - k

@@ -7,6 +7,7 @@ is least at a corner, and the box is a product, so that needs no corners: over t
 and half widths h, the largest value of <t, p - w> is <c, p - w> + sum_g h_g |p_g - w_g|.
 
     keys --outside--> outer keys --collapse--> candidates --divide, a face at a time--> cells
+                                                       (d = 2: sweep)
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from numpy.typing import NDArray
 from .._threads import for_each_range
 from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
+from . import _cones_sweep as sweeping
 from ._arrays import readonly
+from ._cones_vectors import LANES
 
-__all__ = ["MAX_FEATURES", "ConeIndex", "build", "margins"]
+__all__ = ["MAX_FEATURES", "ConeIndex", "build", "kept_on_faces", "margins"]
 
 MAX_FEATURES = 6
 _SOME = 1 << 14
+_SOME_TRIED = 1 << 10
 # Keys looked at first, to find bodies that spare most of the others a closer look.
 _SAMPLE = {1: 1 << 10, 2: 1 << 12, 3: 1 << 14, 4: 1 << 14}
 # Fewer keys are divided at once.
@@ -37,10 +41,14 @@ _WORTH_ANOTHER = 1 << 14
 # Boxes per side of a face that keys are reduced with, coarse ones first.
 _FANS = {1: (1,), 2: (2, 16, 64), 3: (2, 4, 12), 4: (2, 6)}
 _FAN_SCORES = 1 << 21  # at most so many, to find the keys that span the hull
-_GRID = {1: 1, 2: 512, 3: 64, 4: 16, 5: 8, 6: 4}  # cells per side of a face, at least
+_SCORES_PER_RANGE = 1 << 17  # about 50 us
+_GRID = {1: 1, 2: 128, 3: 16, 4: 8, 5: 8, 6: 4}  # cells per side of a face, at least
+# Cells of the table, at most one for so many of the keys left over, or of all.
+_PER_CELL = {1: 4, 2: 2, 3: 4, 4: 4, 5: 4, 6: 4}
+_KEYS_PER_CELL = {1: 64, 2: 64, 3: 16, 4: 16, 5: 16, 6: 16}
 _CELLS = 1 << 22  # cells of the table, at most
-_INNER = {1: 1, 2: 1, 3: 1, 4: 6, 5: 16, 6: 32}  # candidates that a cell of the grid may keep
-_OUTER = {1: 6, 2: 24, 3: 32, 4: 40, 5: 48, 6: 64}  # and one below the grid
+_INNER = {1: 1, 2: 1, 3: 1, 4: 12, 5: 16, 6: 32}  # candidates that a cell of the grid may keep
+_OUTER = {1: 6, 2: 8, 3: 32, 4: 40, 5: 48, 6: 64}  # and one below the grid
 # More candidates than this are searched for in a tree of boxes.
 _LISTED = 64
 _ROWS = 1 << 16
@@ -123,40 +131,21 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
         short = np.ldexp(1.5 * d * (tiny / absolute) / total, -exponent).astype(dtype)
         least = np.nextafter(short, dtype.type(np.inf))
     outer = _outer_keys(keys, exponent, relative, absolute * total, num_threads)
-    distinct, group, n_groups = _distinct(keys[outer])
-    exact = _scaled(distinct, -exponent)
-    margin = relative * np.abs(exact).sum(axis=1) + absolute * total / 2
+    distinct, group, n_groups = _distinct(keys if len(outer) == n else _rows_of(keys, outer))
     grid = _GRID[d]
-    while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(max(n_groups // 4, n // 64), _CELLS):
+    while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(
+        max(n_groups // _PER_CELL[d], n // _KEYS_PER_CELL[d]), _CELLS
+    ):
         grid *= 2
     table = np.empty((2 * d, grid ** (d - 1)), np.int32)
     # Where most keys may win, cells of one candidate each would be too many.
     inner = _INNER[d] if 4 * n_groups < n else _OUTER[d]
     budget = (16 * n_groups + n / 4 + (1 << 14)) / (2 * d)
     halvings = 18 if dtype == np.float32 else 40
-    parts: list[Any] = [None] * (2 * d)
-
-    def split(start: int, stop: int) -> None:
-        for face in range(start, stop):
-            f, sign = face // 2, 1 - 2 * (face % 2)
-            rows = np.empty((n_groups, d + 1))
-            np.multiply(exact[:, f], sign, out=rows[:, 0])
-            for g in range(d - 1):
-                rows[:, 1 + g] = exact[:, g + (g >= f)]
-            rows[:, d] = margin
-            parts[face] = dividing.divide(
-                rows,
-                grid,
-                table[face],
-                slip,
-                2.0**-halvings,
-                inner,
-                _OUTER[d],
-                _LISTED,
-                budget,
-            )
-
-    for_each_range(split, 2 * d, 1, num_threads)
+    limits = (slip, 2.0**-halvings, inner, _OUTER[d], _LISTED, budget)
+    margin = (exponent, relative, absolute * total / 2)
+    divide = _sweep if d == 2 else _divide
+    parts = divide(readonly(distinct), margin, grid, table, limits, num_threads)
     low, high, at, lists = _join(parts, table)
     table = table.reshape(-1)
     boxes = np.empty((0, 2, d), dtype)
@@ -166,11 +155,83 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
         order = np.arange(n_groups, dtype=np.int32)
         kernels.tree(readonly(distinct), levels, order, boxes)
         lists = np.concatenate([lists, order])
-    named, spans, members = kernels.regroup(lists, table, group, outer, n_groups)
+    named, spans, members = _members(lists, table, group, outer, n_groups)
     return ConeIndex(
-        distinct[named], spans, members, table, grid, low, high, at.astype(dtype), lists,
+        _rows_of(distinct, named), spans, members, table, grid, low, high, at.astype(dtype), lists,
         boxes, least, dtype.type(0),
     )  # fmt: skip
+
+
+def kept_on_faces(keys: NDArray[Any]) -> float:
+    """How many of a sample of ``keys`` may win on each face before it is divided, as a share.
+
+    Added up over the faces, so at most 2 d. It takes some 0.2 ms.
+    """
+    n, d = keys.shape
+    distinct, _, _ = _distinct(np.ascontiguousarray(keys[:: max(1, n // _SOME_TRIED)]))
+    relative, _, slip = margins(d, keys.dtype)
+    exponent = math.frexp(float(np.abs(distinct).max()))[1]
+    table = np.empty((2 * d, 1), np.int32)
+    limits = (slip, 1.0, 1, 1, len(distinct), 0.0)
+    parts = _divide(distinct, (exponent, relative, 0.0), 1, table, limits, 1)
+    return sum(len(lists) for _, _, _, lists in parts) / min(n, _SOME_TRIED)
+
+
+def _divide(
+    keys: NDArray[Any], margin: tuple[int, float, float], grid: int, table: NDArray[np.int32],
+    limits: tuple[Any, ...], num_threads: int,
+) -> list[Any]:  # fmt: skip
+    """Halve each face until its boxes have few candidates."""
+    n, d = keys.shape
+    exponent, relative, absolute = margin
+    exact = _scaled(keys, -exponent)
+    size = relative * np.abs(exact).sum(axis=1) + absolute
+    parts: list[Any] = [None] * (2 * d)
+
+    def split(start: int, stop: int) -> None:
+        for face in range(start, stop):
+            f, sign = face // 2, 1 - 2 * (face % 2)
+            rows = np.empty((n, d + 1))
+            np.multiply(exact[:, f], sign, out=rows[:, 0])
+            for g in range(d - 1):
+                rows[:, 1 + g] = exact[:, g + (g >= f)]
+            rows[:, d] = size
+            parts[face] = dividing.divide(rows, grid, table[face], *limits)
+
+    for_each_range(split, 2 * d, 1, num_threads)
+    return parts
+
+
+def _sweep(
+    keys: NDArray[Any], margin: tuple[int, float, float], grid: int, table: NDArray[np.int32],
+    limits: tuple[Any, ...], num_threads: int,
+) -> list[Any]:  # fmt: skip
+    """In the plane, go over each face once, by the slopes of the keys."""
+    n = len(keys)
+    exponent, *margins = margin
+    slip, least, _, outer, most, budget = limits
+    end = 1 + slip
+    parts: list[Any] = [None] * 4
+
+    def split(start: int, stop: int) -> None:
+        for face in range(start, stop):
+            f = face // 2
+            frame = (1.0 - 2 * (face % 2), *_powers(-exponent), *margins)
+            kept, slopes = np.empty(n, np.int32), np.empty(n)
+            found = sweeping.flank(keys, f, frame, end, kept, slopes)
+            order = kept[np.argsort(slopes[:found])]
+            first, last = slopes[:found], np.empty(found)
+            which = kept[:found]
+            found = sweeping.intervals(keys, f, frame, end, order, which, first, last)
+            which = which[:found].copy()
+            nodes = sweeping.cells(
+                which, first[:found], last[:found], grid, table[face],
+                slip, least, outer, most, int(budget),
+            )  # fmt: skip
+            parts[face] = (*nodes, which)
+
+    for_each_range(split, 4, 1, num_threads)
+    return parts
 
 
 def _join(parts: list[Any], table: NDArray[np.int32]) -> tuple[NDArray[Any], ...]:
@@ -197,6 +258,27 @@ def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     )  # fmt: skip
 
 
+def _members(
+    lists: NDArray[np.int32], table: NDArray[np.int32], group: NDArray[np.int32],
+    outer: NDArray[np.int64], n_groups: int,
+) -> tuple[NDArray[Any], ...]:  # fmt: skip
+    """The groups that cells name, in that order; where the keys of each begin; and those keys.
+
+    The arrays are NumPy's: it asks for large pages, and queries read them in random order.
+    """
+    named, number = np.empty(n_groups, np.int32), np.empty(n_groups, np.int32)
+    spans = np.empty(n_groups + 1, np.int64)
+    n = kernels.renumber(lists, table, group, named, number, spans)
+    members = np.empty(spans[n], np.int64)
+    kernels.enlist(group, outer, number, spans[: n + 1], members)
+    return named[:n], spans[: n + 1], members
+
+
+def _rows_of(keys: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """``keys[rows]``, several times as fast."""
+    return np.take(keys, rows, axis=0)
+
+
 def _distinct(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], int]:
     """Distinct keys, the number of each key among them, and how many they are.
 
@@ -210,7 +292,7 @@ def _distinct(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], int]
     if kernels.collapse(sample.view(unsigned), group, first) == len(sample):
         return keys, np.arange(n, dtype=np.int32), n
     n_groups = kernels.collapse(keys.view(unsigned), group, first)
-    return keys[first[:n_groups]], group, n_groups
+    return _rows_of(keys, first[:n_groups]), group, n_groups
 
 
 def _outer_keys(
@@ -224,17 +306,17 @@ def _outer_keys(
     n, d = keys.shape
     if n <= _WORTH_REDUCING or d not in _FANS:
         return np.arange(n)
-    margin = (exponent, relative, absolute)
+    margin = (exponent, relative, absolute, num_threads)
     outer = keys[:: max(1, n // _SAMPLE[d])]
     enough = len(outer) // 2
     for per_side in _FANS[d]:
         bodies = _bodies(outer, per_side, *margin)
-        outer = outer[_outside(outer, *bodies, num_threads)]
+        outer = _rows_of(outer, _outside(outer, *bodies, num_threads))
     if len(outer) > enough:
         return np.arange(n)
     kept = _outside(keys, *bodies, num_threads)
     if len(kept) > _WORTH_ANOTHER:
-        outer = keys[kept]
+        outer = _rows_of(keys, kept)
         middle, scale = bodies[0][:2]
         some = _some_outer(outer, middle, scale, _SOME)
         kept = kept[_outside(outer, *_bodies(some, _FANS[d][1], *margin), num_threads)]
@@ -242,8 +324,9 @@ def _outer_keys(
 
 
 def _bodies(
-    keys: NDArray[Any], per_side: int, exponent: int, relative: float, absolute: float
-) -> tuple[NDArray[Any], NDArray[Any]]:
+    keys: NDArray[Any], per_side: int, exponent: int, relative: float, absolute: float,
+    num_threads: int,
+) -> tuple[NDArray[Any], NDArray[Any]]:  # fmt: skip
     """Frames (4, d) and radii (3,) of a ball, another ball and a box in the hull of ``keys``.
 
     The first frame is the median and the inverse distance of the quartiles, for heavy tails; the
@@ -258,7 +341,8 @@ def _bodies(
     d = keys.shape[1]
     dtype = keys.dtype
     few = np.sort(keys[:: max(1, len(keys) // 1024)], axis=0)
-    low, high = keys.min(axis=0), keys.max(axis=0)
+    columns = np.ascontiguousarray(keys.T)  # much faster to reduce
+    low, high = columns.min(axis=1), columns.max(axis=1)
     frames = np.empty((4, d), dtype)
     with np.errstate(all="ignore"):
         frames[0] = few[len(few) // 2]
@@ -268,9 +352,18 @@ def _bodies(
     centres, corners = _fan(d, per_side)
     keys = _some_outer(keys, frames[0], frames[1], _FAN_SCORES // len(centres))
     exact = _scaled(keys, -exponent)
+    outermost = np.empty_like(centres)
     heads = np.empty(len(centres), np.int64)
-    kernels.extremes(np.ascontiguousarray(exact.T), centres, heads)
-    outermost = exact[heads]
+    # Whole vectors, filled up with the first key.
+    columns = np.empty((d, -(-len(exact) // LANES) * LANES))
+    columns[:, : len(exact)], columns[:, len(exact) :] = exact.T, exact[:1].T
+
+    def head(start: int, stop: int) -> None:
+        kernels.extremes(columns, centres, start, stop, heads)
+
+    together = max(1, -(-_SCORES_PER_RANGE // len(exact)))
+    for_each_range(head, len(centres), together, num_threads)
+    np.take(columns.T, heads, axis=0, out=outermost)
     radii = np.zeros(3)
     for body, (frame, norm) in enumerate(((0, 2), (2, 2), (2, np.inf))):
         scale = frames[frame + 1]
@@ -279,11 +372,9 @@ def _bodies(
         middle = _scaled(frames[frame], -exponent)
         unit = _scaled(1 / scale.astype(np.float64), -exponent)
         size = np.abs(middle).sum()
-        margin = relative * (np.abs(outermost).sum(axis=1) + size) + absolute
-        reach = np.matmul(corners, (outermost - middle)[:, :, None])[:, :, 0] - margin[:, None]
-        wide = np.abs(corners) * unit
-        dual = np.sqrt((wide * wide).sum(axis=2)) if norm == 2 else wide.sum(axis=2)
-        radius = float((reach / dual).min())
+        radius = kernels.radius(
+            corners, outermost, middle, unit, relative, absolute, norm == np.inf
+        )  # fmt: skip
         radius -= relative * (size + max(0.0, radius) * unit.sum()) / unit.min()
         radius *= 1 - (8 * d + 64) * float(np.finfo(dtype).eps)
         if radius > 2.0**-10:  # squares of much smaller numbers may underflow
@@ -303,13 +394,19 @@ def _some_outer(
     with np.errstate(all="ignore"):
         far = np.square((some - middle) * scale).sum(axis=1)
     farthest = np.argpartition(far, -(most // 2))[-(most // 2) :]
-    return np.concatenate([spread, some[farthest]])
+    return np.concatenate([spread, _rows_of(some, farthest)])
 
 
 def _scaled(x: NDArray[Any], exponent: int) -> NDArray[Any]:
-    """``x`` times a power of two, in float64; the power alone might overflow."""
+    """``x`` times a power of two, in float64."""
+    half, rest = _powers(exponent)
+    return x.astype(np.float64) * half * rest
+
+
+def _powers(exponent: int) -> tuple[float, float]:
+    """Two numbers whose product is a power of two, which alone might overflow."""
     half = exponent // 2
-    return x.astype(np.float64) * 2.0**half * 2.0 ** (exponent - half)
+    return 2.0**half, 2.0 ** (exponent - half)
 
 
 @cache
@@ -330,14 +427,36 @@ def _fan(d: int, per_side: int) -> tuple[NDArray[Any], NDArray[Any]]:
 def _outside(
     keys: NDArray[Any], frames: NDArray[Any], radii: NDArray[Any], num_threads: int
 ) -> NDArray[np.int64]:
-    """Indices of the keys that lie in none of the bodies."""
+    """Indices of keys, all those that lie in none of the bodies among them.
+
+    The body that holds most of a sample is tried first, others only where they hold enough of the
+    rest.
+    """
+    bodies = [(0, radii[0], False), (2, radii[1], False), (2, radii[2], True)]
+    bodies = [body for body in bodies if body[1] > 0]
+    some = np.ascontiguousarray(keys[:: max(1, len(keys) // _SOME_TRIED)])
+    bodies.sort(key=lambda body: len(_outside_one(some, frames, body, 1)))
+    kept = None
+    for body in bodies:
+        rest = _outside_one(some, frames, body, 1)
+        if kept is None:
+            kept = _outside_one(keys, frames, body, num_threads)
+        elif 4 * len(rest) < 3 * len(some):
+            kept = kept[_outside_one(_rows_of(keys, kept), frames, body, num_threads)]
+        some = _rows_of(some, rest)
+    return np.arange(len(keys)) if kept is None else kept
+
+
+def _outside_one(
+    keys: NDArray[Any], frames: NDArray[Any], body: tuple[int, Any, bool], num_threads: int
+) -> NDArray[np.int64]:
     n, d = keys.shape
     keys = readonly(np.ascontiguousarray(keys))
     kept = np.empty(n, np.int64)
     found: dict[int, int] = {}
 
     def look(start: int, stop: int) -> None:
-        found[start] = kernels.outside(keys, frames, radii, start, stop, kept[start:stop], (0,) * d)
+        found[start] = kernels.outside(keys, frames, *body, start, stop, kept, (0,) * d)
 
     for_each_range(look, n, _ROWS, num_threads)
     return np.concatenate([kept[start : start + found[start]] for start in sorted(found)])

@@ -5,91 +5,101 @@ Everything here lives in one file because Numba's disk cache notices changes of 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from numba import njit
 
-__all__ = ["collapse", "extremes", "outside", "regroup", "tree"]
+from ._cones_vectors import LANES, highest
+from ._jit import compiled, part
+from ._vectors import lowest_bit
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
+__all__ = ["collapse", "enlist", "extremes", "outside", "radius", "renumber", "tree"]
 
 _BLOCK = 128
 
 
-@_compiled
-def outside(keys, frames, radii, start, stop, kept, dims):
-    """Write to ``kept`` the rows start..stop-1 that lie in none of three bodies; returns how many.
+@compiled
+def outside(keys, frames, frame, radius, box, start, stop, kept, dims):
+    """Write to ``kept[start:]`` the rows start..stop-1 outside of a body; returns how many.
 
-    With x = (key - frames[0]) * frames[1] and y = (key - frames[2]) * frames[3] the bodies are
-    |x|_2^2 < radii[0], |y|_2^2 < radii[1] and |y|_inf < radii[2].
+    With x = (key - frames[frame]) * frames[frame + 1] it is |x|_inf < radius for a ``box``, and
+    else |x|_2^2 < radius.
     """
-    found = 0
-    lies = np.empty(_BLOCK, np.bool_)
+    found = start
+    verdicts = np.empty(_BLOCK, np.uint8)
+    words = verdicts.view(np.uint64)
+    norms = np.empty(_BLOCK, keys.dtype)
     for begin in range(start, stop, _BLOCK):
-        # Whole blocks vectorise; the last one reaches back.
-        at = max(0, min(begin, stop - _BLOCK))
-        size = min(_BLOCK, stop - at)
-        block = keys[at : at + size]
-        n_outer = 0
+        size = min(_BLOCK, stop - begin)
+        if box:
+            for j in range(size):
+                norm = keys.dtype.type(0)
+                for f in range(len(dims)):
+                    x = abs(keys[begin + j, f] - frames[frame, f]) * frames[frame + 1, f]
+                    norm = x if x > norm else norm
+                norms[j] = norm
+        else:
+            for j in range(size):
+                norm = keys.dtype.type(0)
+                for f in range(len(dims)):
+                    x = (keys[begin + j, f] - frames[frame, f]) * frames[frame + 1, f]
+                    norm += x * x
+                norms[j] = norm
         for j in range(size):
-            n0 = n1 = n2 = keys.dtype.type(0)
-            for f in range(len(dims)):
-                x = (block[j, f] - frames[0, f]) * frames[1, f]
-                y = abs(block[j, f] - frames[2, f]) * frames[3, f]
-                n0 += x * x
-                n1 += y * y
-                n2 = y if y > n2 else n2
-            lies[j] = not ((n0 < radii[0]) | (n1 < radii[1]) | (n2 < radii[2]))
-            n_outer += lies[j]
-        if n_outer:
-            for j in range(begin - at, size):
-                kept[found] = at + j
-                found += lies[j]
-    return found
+            verdicts[j] = not norms[j] < radius
+        for j in range(size, -(-size // 8) * 8):
+            verdicts[j] = 0
+        # Eight verdicts at a time: most are no.
+        for eight in range(-(-size // 8)):
+            word = words[eight]
+            while word:
+                kept[found] = begin + eight * 8 + (lowest_bit(word) >> 3)
+                found += 1
+                word &= word - np.uint64(1)
+    return found - start
 
 
-@_compiled
-def extremes(columns, directions, best):
-    """Write to ``best`` which of ``columns`` (d, n) scores highest in each of ``directions``."""
-    d, n = columns.shape
-    block = 512
-    scores = np.empty(block)
-    tops = np.full(len(directions), -np.inf)
-    best[:] = 0
-    for start in range(0, n, block):
-        size = min(block, n - start)
-        for t in range(len(directions)):
-            for j in range(size, block):
-                scores[j] = -np.inf
+@compiled
+def extremes(columns, directions, start, stop, best):
+    """Write to ``best`` which of ``columns`` score highest in directions start..stop-1.
+
+    The columns are whole vectors of keys.
+    """
+    tops, places = np.empty(LANES), np.empty(LANES, np.int64)
+    for t in range(start, stop):
+        highest(columns, directions, t, columns.shape[1], tops, places)
+        lane = 0
+        for other in range(1, LANES):
+            if tops[other] > tops[lane]:
+                lane = other
+        best[t] = places[lane] + lane
+
+
+@compiled
+def radius(corners, outermost, middle, unit, relative, absolute, box):
+    """The largest radius of a body around ``middle`` that the hull of ``outermost`` contains.
+
+    As ``_cones_index._bodies`` derives it: for each box of directions the key outermost there, and
+    the box's corners.
+    """
+    d = len(middle)
+    least = np.inf
+    for i in range(len(corners)):
+        size = 0.0
+        for f in range(d):
+            size += abs(outermost[i, f]) + abs(middle[f])
+        margin = relative * size + absolute
+        for c in range(corners.shape[1]):
+            reach, dual = -margin, 0.0
             for f in range(d):
-                x, column = directions[t, f], columns[f, start : start + size]
-                if f == 0:
-                    for j in range(size):
-                        scores[j] = x * column[j]
-                else:
-                    for j in range(size):
-                        scores[j] += x * column[j]
-            # Folding in parts is what the compiler vectorises.
-            top = tops[t]
-            for part in range(0, block, 64):
-                few = scores[part : part + 64]
-                for width in (32, 16, 8):
-                    other = few[width:]
-                    for j in range(width):
-                        few[j] = few[j] if few[j] > other[j] else other[j]
-                for j in range(8):
-                    top = max(top, few[j])
-            if top > tops[t]:
-                tops[t] = top
-                for j in range(start, start + size):
-                    score = directions[t, 0] * columns[0, j]
-                    for f in range(1, d):
-                        score += directions[t, f] * columns[f, j]
-                    if score == top:
-                        best[t] = j
-                        break
+                reach += corners[i, c, f] * (outermost[i, f] - middle[f])
+                wide = abs(corners[i, c, f]) * unit[f]
+                dual += wide if box else wide * wide
+            least = min(least, reach / (dual if box else math.sqrt(dual)))
+    return least
 
 
-@_compiled
+@compiled
 def collapse(bits, group, first):
     """Number equal rows of ``bits`` (n, d) alike, by first appearance; returns how many differ.
 
@@ -125,15 +135,15 @@ def collapse(bits, group, first):
     return groups
 
 
-@_compiled
-def regroup(lists, table, group, outer, n_groups):
+@compiled
+def renumber(lists, table, group, named, number, spans):
     """Number the groups anew in the order in which ``lists`` name them; drop those never named.
 
-    Changes ``lists`` and ``table`` in place. Returns the old numbers and the keys ``outer`` of
-    each group, increasing, as ``(named, spans, members)``.
+    Changes ``lists`` and ``table`` in place. Writes the old numbers to ``named``, the new ones, -1
+    for those dropped, to ``number``, and to ``spans``, with room for one more than there are
+    groups, where members of each will start. Returns how many are named.
     """
-    number = np.full(n_groups, -1, np.int32)
-    named = np.empty(n_groups, np.int32)
+    number[:] = -1
     n = 0
     for i in range(len(lists)):
         old = lists[i]
@@ -145,25 +155,27 @@ def regroup(lists, table, group, outer, n_groups):
     for i in range(len(table)):
         if table[i] < 0:
             table[i] = -1 - number[-1 - table[i]]
-    spans = np.zeros(n + 1, np.int64)
+    spans[: n + 1] = 0
     for i in range(len(group)):
         if number[group[i]] >= 0:
             spans[number[group[i]] + 1] += 1
     for g in range(n):
         spans[g + 1] += spans[g]
-    members = np.empty(spans[n], np.int64)
-    into = np.empty(n, np.int64)
-    for g in range(n):
-        into[g] = spans[g]
+    return n
+
+
+@compiled
+def enlist(group, outer, number, spans, members):
+    """Write to ``members`` the keys ``outer`` of each group, increasing, from ``spans`` on."""
+    into = spans.copy()
     for i in range(len(group)):
         g = number[group[i]]
         if g >= 0:
             members[into[g]] = outer[i]
             into[g] += 1
-    return named[:n], spans, members
 
 
-@_compiled
+@part
 def _select(keys, order, start, stop, middle, f):
     """Permute ``order[start:stop]`` so that feature f is no larger before ``middle`` than after."""
     low, high = start, stop - 1
@@ -187,7 +199,7 @@ def _select(keys, order, start, stop, middle, f):
             return
 
 
-@_compiled
+@compiled
 def tree(keys, levels, order, boxes):
     """Sort ``keys`` (n, d) into boxes, halved along their longest side ``levels`` times.
 

@@ -6,32 +6,31 @@ Everything here lives in one file because Numba's disk cache notices changes of 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ._jit import compiled, inlined, part
 
 __all__ = ["FIRST", "LAST", "MEAN", "attend", "average", "list_ties"]
-
-_compiled = njit(nogil=True, cache=True, error_model="numpy", no_cfunc_wrapper=True)
 
 MEAN, FIRST, LAST = 0, 1, 2
 # Queries handled at once: what they read is then fetched from memory at once as well.
 _BLOCK = 256
+_DEPTH = 64  # of the tree of boxes, at most
 # In place of a table's entry, for a query too short for it.
 _SHORT = np.iinfo(np.int32).max
 
 
-@_compiled
-def _look_up(block, columns, least, table, grid, entries, dims):
-    """The table's entry for each query of a block, or ``_SHORT``.
+@part
+def _look_up(query, begin, n, columns, least, table, grid, entries, dims):
+    """The table's entry for each of ``n`` queries, or ``_SHORT``.
 
     Columns, selections instead of branches, and floating-point numbers: so it vectorises.
     """
-    real = block.dtype.type
+    real = query.dtype.type
     zero, one, cells = real(0), real(1), real(grid)
     half, last = real(grid // 2), real(grid - 1)
-    n = len(block)
-    for f in range(len(dims)):
-        for j in range(n):
-            columns[f, j] = block[j, f]
+    for j in range(n):
+        for f in range(len(dims)):
+            columns[f, j] = query[begin + j, f]
     for j in range(n):
         face, signed = zero, columns[0, j]
         length = abs(signed)
@@ -57,7 +56,7 @@ def _look_up(block, columns, least, table, grid, entries, dims):
         entries[j] = table[entries[j]] if entries[j] >= 0 else _SHORT
 
 
-@_compiled
+@inlined
 def _leaf(query, i, node, low, high, at, dims):
     """The leaf under ``node`` that holds query i."""
     d = len(dims)
@@ -76,7 +75,7 @@ def _leaf(query, i, node, low, high, at, dims):
     return node
 
 
-@_compiled
+@inlined
 def _score(query, i, keys, j, dims):
     score = query[i, 0] * keys[j, 0]
     for f in range(1, len(dims)):
@@ -84,23 +83,21 @@ def _score(query, i, keys, j, dims):
     return score
 
 
-@_compiled
-def _bound(query, i, box, dims):
+@inlined
+def _bound(query, i, boxes, b, dims):
     """The canonical score of a box's best corner: rounding is monotone, so no key scores more."""
-    score = max(query[i, 0] * box[0, 0], query[i, 0] * box[1, 0])
+    score = max(query[i, 0] * boxes[b, 0, 0], query[i, 0] * boxes[b, 1, 0])
     for f in range(1, len(dims)):
-        score += max(query[i, f] * box[0, f], query[i, f] * box[1, f])
+        score += max(query[i, f] * boxes[b, 0, f], query[i, f] * boxes[b, 1, f])
     return score
 
 
-@_compiled
-def _tied_in_tree(query, i, lists, boxes, keys, tied, dims):
+@part
+def _tied_in_tree(query, i, lists, boxes, keys, tied, nodes, bounds, dims):
     """As :func:`_tied` over all candidates, the last ``len(keys)`` entries of ``lists``."""
     n = len(keys)
     first = len(lists) - n
     bottom = len(boxes) // 2
-    nodes = np.empty(64, np.int64)
-    bounds = np.empty(64, keys.dtype)
     nodes[0], bounds[0] = 1, np.inf
     pending = 1
     best = keys.dtype.type(-np.inf)
@@ -111,10 +108,8 @@ def _tied_in_tree(query, i, lists, boxes, keys, tied, dims):
         if bounds[pending] < best:
             continue
         if node < bottom:
-            left, right = (
-                _bound(query, i, boxes[2 * node], dims),
-                _bound(query, i, boxes[2 * node + 1], dims),
-            )
+            left = _bound(query, i, boxes, 2 * node, dims)
+            right = _bound(query, i, boxes, 2 * node + 1, dims)
             nodes[pending], bounds[pending] = 2 * node, left
             nodes[pending + 1], bounds[pending + 1] = 2 * node + 1, right
             if left > right:
@@ -135,33 +130,52 @@ def _tied_in_tree(query, i, lists, boxes, keys, tied, dims):
     return found, scored
 
 
-@_compiled
-def _begin(query, begin, entries, low, high, at, lists, keys, leaves, bests, dims):
-    """Find the leaves of queries begin.., and score the first candidate of each.
-
-    These are the reads that miss the caches: here they do not wait for one another.
-    """
-    for j in range(len(leaves)):
+@part
+def _find_leaves(query, begin, n, entries, low, high, at, leaves, dims):
+    """The leaf of each of ``n`` queries, -1 for those that need none."""
+    for j in range(n):
         entry = entries[j]
         wanted = (entry >= 0) & (entry != _SHORT)
         leaves[j] = _leaf(query, begin + j, entry, low, high, at, dims) if wanted else -1
-    for j in range(len(leaves)):
-        if leaves[j] >= 0 and high[leaves[j]] > 0:
-            bests[j] = _score(query, begin + j, keys, lists[low[leaves[j]]], dims)
 
 
-@_compiled
-def _tied(query, i, leaf, best, low, high, lists, boxes, keys, tied, dims):
-    """Write the winning candidates of query i to ``tied``; how many, and how many were scored.
+@part
+def _find_best(query, begin, n, low, high, lists, keys, leaves, won, dims):
+    """The best candidate of each query with a leaf, -1 where several are; how many were scored.
 
-    ``best`` is the score of the first candidate of its leaf.
+    Queries without a leaf, and those whose candidates are not listed, are passed over. Selections
+    instead of branches, which could not be foretold: the reads of one query wait for no other's.
     """
+    scored = 0
+    for j in range(n):
+        leaf = leaves[j]
+        if leaf < 0 or high[leaf] == 0:
+            continue
+        start, stop = low[leaf], low[leaf] + high[leaf]
+        chosen = lists[start]
+        best = _score(query, begin + j, keys, chosen, dims)
+        several = False
+        for t in range(start + 1, stop):
+            c = lists[t]
+            score = _score(query, begin + j, keys, c, dims)
+            better = score > best
+            several = (several | (score == best)) & (not better)
+            chosen = c if better else chosen
+            best = score if better else best
+        won[j] = -1 if several else chosen
+        scored += stop - start
+    return scored
+
+
+@part
+def _tied(query, i, leaf, low, high, lists, boxes, keys, tied, nodes, bounds, dims):
+    """Write the winning candidates of query i to ``tied``; how many, and how many were scored."""
     if high[leaf] == 0:
-        return _tied_in_tree(query, i, lists, boxes, keys, tied, dims)
+        return _tied_in_tree(query, i, lists, boxes, keys, tied, nodes, bounds, dims)
     start, stop = low[leaf], low[leaf] + high[leaf]
-    tied[0] = lists[start]
-    found = 1
-    for j in range(start + 1, stop):
+    best = keys.dtype.type(-np.inf)
+    found = 0
+    for j in range(start, stop):
         score = _score(query, i, keys, lists[j], dims)
         if score > best:
             best = score
@@ -172,7 +186,7 @@ def _tied(query, i, leaf, best, low, high, lists, boxes, keys, tied, dims):
     return found, stop - start
 
 
-@_compiled
+@part
 def _sort(numbers, n):
     """Sort numbers[:n] in place: a shell sort, for it compiles fast and ties are mostly few."""
     gap = 1
@@ -189,7 +203,7 @@ def _sort(numbers, n):
         gap //= 3
 
 
-@_compiled
+@part
 def _copy_row(mean, first, count, i, j):
     """Answer query i as query j."""
     for c in range(mean.shape[1]):
@@ -198,8 +212,8 @@ def _copy_row(mean, first, count, i, j):
     count[i] = count[j]
 
 
-@_compiled
-def _settle(tied, found, spans, members, value, ties, mean):
+@compiled
+def _settle(tied, found, spans, members, value, ties, mean, i):
     """The mean over the members of the tied candidates; returns the first one and their number."""
     n = 0
     for t in range(found):
@@ -211,33 +225,33 @@ def _settle(tied, found, spans, members, value, ties, mean):
             winners[n] = members[s]
             n += 1
     _sort(winners, n)
-    _average_rows(value, winners, ties, mean)
+    _average_rows(value, winners, 0, n, ties, mean, i)
     return winners[0], n
 
 
-@_compiled
-def _average_rows(value, winners, ties, mean):
-    n = len(winners)
-    row = winners[n - 1] if ties == LAST else winners[0]
-    for c in range(len(mean)):
-        mean[c] = value[row, c]
-    if ties == MEAN and n > 1:
-        for w in range(1, n):
-            for c in range(len(mean)):
-                mean[c] += value[winners[w], c]
-        divisor = mean.dtype.type(n)
-        for c in range(len(mean)):
-            mean[c] /= divisor
+@part
+def _average_rows(value, winners, begin, end, ties, mean, i):
+    """Row i of ``mean``: over the rows ``winners[begin:end]`` of ``value``."""
+    row = winners[end - 1] if ties == LAST else winners[begin]
+    for c in range(mean.shape[1]):
+        mean[i, c] = value[row, c]
+    if ties == MEAN and end - begin > 1:
+        for w in range(begin + 1, end):
+            for c in range(mean.shape[1]):
+                mean[i, c] += value[winners[w], c]
+        divisor = mean.dtype.type(end - begin)
+        for c in range(mean.shape[1]):
+            mean[i, c] /= divisor
 
 
-@_compiled
+@compiled
 def average(value, spans, members, ties, start, stop, means):
     """The mean value of the members of each candidate start..stop-1."""
     for g in range(start, stop):
-        _average_rows(value, members[spans[g] : spans[g + 1]], ties, means[g])
+        _average_rows(value, members, spans[g], spans[g + 1], ties, means, g)
 
 
-@_compiled
+@part
 def _scan(query, i, keys, value, ties, mean, dims):
     """Decide query i over all ``keys``: last resort where scores underflow."""
     best = _score(query, i, keys, 0, dims)
@@ -252,19 +266,37 @@ def _scan(query, i, keys, value, ties, mean, dims):
     width = value.shape[1]
     row = last if ties == LAST else first
     for c in range(width):
-        mean[c] = value[row, c]
+        mean[i, c] = value[row, c]
     if width and ties == MEAN and count > 1:
         for j in range(first + 1, last + 1):
             if _score(query, i, keys, j, dims) == best:
                 for c in range(width):
-                    mean[c] += value[j, c]
+                    mean[i, c] += value[j, c]
         divisor = mean.dtype.type(count)
         for c in range(width):
-            mean[c] /= divisor
+            mean[i, c] /= divisor
     return first, count
 
 
-@_compiled
+@part
+def _write(begin, n, alone, won, spans, members, source, rows, mean, first, count):
+    """The answers of the queries with one winning candidate."""
+    for j in range(n):
+        c = won[j]
+        if c >= 0 and alone:
+            first[begin + j] = members[c]
+            count[begin + j] = 1
+        elif c >= 0:
+            first[begin + j] = members[spans[c]]
+            count[begin + j] = spans[c + 1] - spans[c]
+    for j in range(n if mean.shape[1] else 0):
+        if won[j] >= 0:
+            row = rows[won[j]]
+            for v in range(mean.shape[1]):
+                mean[begin + j, v] = source[row, v]
+
+
+@compiled
 def attend(
     query, key, value, candidates, spans, members, source, rows,
     table, grid, low, high, at, lists, boxes, least, zero,
@@ -275,6 +307,7 @@ def attend(
     ``source[rows[c]]`` is the mean over candidate c alone. Queries no longer than ``zero`` tie with
     every key.
     """
+    alone = len(members) == len(candidates)
     tied = np.empty(len(candidates), np.int32)
     held = np.empty(len(candidates), np.int32)
     n_held = 0
@@ -283,37 +316,38 @@ def attend(
     scored = 0
     entries = np.empty(_BLOCK, np.int32)
     leaves = np.empty(_BLOCK, np.int32)
-    bests = np.empty(_BLOCK, query.dtype)
-    won = np.empty(_BLOCK, np.int64)
+    won = np.empty(_BLOCK, np.int32)
+    nodes, bounds = np.empty(_DEPTH, np.int64), np.empty(_DEPTH, query.dtype)
     columns = np.empty((len(dims), _BLOCK), query.dtype)
     for begin in range(start, stop, _BLOCK):
         size = min(_BLOCK, stop - begin)
-        _look_up(query[begin : begin + size], columns, least, table, grid, entries, dims)
-        _begin(
-            query, begin, entries, low, high, at, lists, candidates, leaves[:size], bests, dims
+        _look_up(query, begin, size, columns, least, table, grid, entries, dims)
+        _find_leaves(query, begin, size, entries, low, high, at, leaves, dims)
+        for j in range(size):
+            won[j] = -1 - entries[j] if entries[j] < 0 else -1
+        scored += _find_best(
+            query, begin, size, low, high, lists, candidates, leaves, won, dims
         )  # fmt: skip
         for j in range(size):
-            i, entry = begin + j, entries[j]
-            if entry < 0:
-                won[j] = -1 - entry
+            if won[j] >= 0:
                 continue
-            won[j] = -1
-            if entry == _SHORT:
+            i = begin + j
+            if entries[j] == _SHORT:
                 flat = True
                 for f in range(len(dims)):
                     flat &= abs(query[i, f]) <= zero
                 if flat and zero_row >= 0:
                     _copy_row(mean, first, count, i, zero_row)
                     continue
-                first[i], count[i] = _scan(query, i, key, value, ties, mean[i], dims)
+                first[i], count[i] = _scan(query, i, key, value, ties, mean, dims)
                 scored += len(key)
                 if flat:
                     zero_row = i
                 continue
             found, n = _tied(
-                query, i, leaves[j], bests[j], low, high, lists, boxes, candidates, tied, dims
+                query, i, leaves[j], low, high, lists, boxes, candidates, tied, nodes, bounds, dims
             )
-            scored += n
+            scored += n if high[leaves[j]] == 0 else 0  # others have been counted
             if found == 1:
                 won[j] = tied[0]
                 continue
@@ -324,56 +358,46 @@ def attend(
             if same:
                 _copy_row(mean, first, count, i, held_row)
                 continue
-            first[i], count[i] = _settle(tied, found, spans, members, value, ties, mean[i])
+            first[i], count[i] = _settle(tied, found, spans, members, value, ties, mean, i)
             for t in range(found):
                 held[t] = tied[t]
             n_held, held_row = found, i
-        for j in range(size):
-            c = won[j]
-            if c >= 0:
-                first[begin + j] = members[spans[c]]
-                count[begin + j] = spans[c + 1] - spans[c]
-                won[j] = rows[c]
-        for v in range(mean.shape[1]):
-            for j in range(size):
-                if won[j] >= 0:
-                    mean[begin + j, v] = source[won[j], v]
+        _write(begin, size, alone, won, spans, members, source, rows, mean, first, count)
     return scored
 
 
-@_compiled
+@compiled
 def list_ties(
     query, key, candidates, spans, members, table, grid, low, high, at, lists, boxes, least,
     first, indptr, start, stop, indices, dims,
 ):  # fmt: skip
     """Write every winner of queries start..stop-1, in increasing order."""
     tied = np.empty(len(candidates), np.int32)
-    entries = np.empty(1, np.int32)
-    leaves = np.empty(1, np.int32)
-    bests = np.empty(1, query.dtype)
+    entries, leaves = np.empty(1, np.int32), np.empty(1, np.int32)
+    nodes, bounds = np.empty(_DEPTH, np.int64), np.empty(_DEPTH, query.dtype)
     columns = np.empty((len(dims), 1), query.dtype)
     for i in range(start, stop):
-        into = indices[indptr[i] : indptr[i + 1]]
-        _look_up(query[i : i + 1], columns, least, table, grid, entries, dims)
+        at_i = indptr[i]
+        _look_up(query, i, 1, columns, least, table, grid, entries, dims)
         entry = entries[0]
         n = 0
         if entry == _SHORT:
             best = _score(query, i, key, first[i], dims)
             for j in range(first[i], len(key)):
                 if _score(query, i, key, j, dims) == best:
-                    into[n] = j
+                    indices[at_i + n] = j
                     n += 1
             continue
         found = 1
         tied[0] = -1 - entry
         if entry >= 0:
-            _begin(query, i, entries, low, high, at, lists, candidates, leaves, bests, dims)
+            _find_leaves(query, i, 1, entries, low, high, at, leaves, dims)
             found, _ = _tied(
-                query, i, leaves[0], bests[0], low, high, lists, boxes, candidates, tied, dims
+                query, i, leaves[0], low, high, lists, boxes, candidates, tied, nodes, bounds, dims
             )
         for t in range(found):
             for s in range(spans[tied[t]], spans[tied[t] + 1]):
-                into[n] = members[s]
+                indices[at_i + n] = members[s]
                 n += 1
         if found > 1:
-            _sort(into, n)
+            _sort(indices[at_i : at_i + n], n)

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from .._problem import Answer, Problem
 from .._threads import for_each_range
-from ..numerics import canonical_scores
 from . import _cones_search as search
 from ._arrays import readonly
-from ._cones_index import MAX_FEATURES, ConeIndex, build
+from ._cones_index import MAX_FEATURES, ConeIndex, build, kept_on_faces
 
 __all__ = [
     "attend", "build", "forecast", "list_ties", "list_winners", "refusal", "run", "run_counting",
@@ -26,15 +25,16 @@ __all__ = [
 _TIES = {"mean": search.MEAN, "first": search.FIRST, "last": search.LAST}
 _ROWS = 1 << 15  # queries per range: about a millisecond
 
-# Nanoseconds for each key, to build an index, and for each query, by the number of features: what
-# most kinds of points take or less. Keys on a line in the plane, the worst found, take five times
-# as long; a tenth of it is common at n = 10^6. From five features on, bounds for groups of queries
-# were faster on all kinds of points but heavy tails; at d = 4 on a lattice too.
-_BUILD = {1: 600.0, 2: 600.0, 3: 1900.0, 4: 8000.0}
-_ASK = {1: 50.0, 2: 100.0, 3: 200.0, 4: 400.0}
-# Between which shares of the keys of a sample may win.
-_WINNERS = {3: (0.0, 0.45), 4: (0.02, 0.25)}
-_SAMPLE = 256
+# What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says: for
+# itself, for each key and for each query, by the number of features, where most keys are soon left
+# out; and for each key where they are not.
+_CALL = {1: 1e6, 2: 1.5e6, 3: 3.8e6, 4: 4e6, 5: 4e6}
+_BUILD = {1: 200.0, 2: 200.0, 3: 400.0, 4: 500.0, 5: 700.0}
+_ASK = {1: 40.0, 2: 60.0, 3: 100.0, 4: 150.0, 5: 200.0}
+_BUILD_HARD = {3: 4000.0, 4: 8000.0, 5: math.inf}
+# How many keys of a sample a face may keep, added up over the faces, before that is so. In the
+# plane the sweep takes about as long for all kinds of points.
+_EASY = {3: 2.2, 4: 3.0, 5: 1.0}
 
 
 def refusal(problem: Problem) -> str | None:
@@ -95,26 +95,20 @@ def forecast(problem: Problem, all_pairs: float) -> float:
     """About how many nanoseconds :func:`run` takes on one core, infinite where it may be too many.
 
     By the numbers of keys and queries, whatever all pairs take. From three features on a sample of
-    both is looked at: where too many keys win, boxes are divided for long.
+    the keys is looked at: where a whole face of the cube of directions lets few be left out, boxes
+    are divided for long.
     """
     d = problem.n_features
     if d not in _BUILD:
         return math.inf
-    if d in _WINNERS:
-        least, most = _WINNERS[d]
-        if not least <= _winners(problem) <= most:
-            return math.inf
     n_indices = len(np.unique(problem.key_of))
     n_rows = problem.n_batch * problem.n_queries
-    return n_indices * problem.n_keys * _BUILD[d] + n_rows * _ASK[d]
-
-
-def _winners(problem: Problem) -> float:
-    """The share of a sample of keys that win for one of as many queries of a sample."""
-    draw = np.random.default_rng(0)
-    query = problem.query[problem.query_of[0]][draw.integers(problem.n_queries, size=_SAMPLE)]
-    key = problem.key[problem.key_of[0]][draw.integers(problem.n_keys, size=_SAMPLE)]
-    return len(np.unique(canonical_scores(query, key).argmax(axis=1))) / _SAMPLE
+    least = _CALL[d] + n_indices * problem.n_keys * _BUILD[d] + n_rows * _ASK[d]
+    if d not in _EASY or least > all_pairs or problem.n_keys == 0:
+        return least
+    if kept_on_faces(problem.key[problem.key_of[0]]) < _EASY[d]:
+        return least
+    return least + n_indices * problem.n_keys * _BUILD_HARD[d]
 
 
 def attend(

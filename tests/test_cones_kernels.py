@@ -1,0 +1,77 @@
+"""Parts of the cones engine against the same in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fasthardmax.engines import _cones_index as index
+from fasthardmax.engines import _cones_kernels as kernels
+from fasthardmax.engines import _cones_sweep as sweeping
+from fasthardmax.engines._cones_vectors import LANES
+
+from .clouds import DTYPES, ball, circle, gaussian, seeded, ulp_neighbours
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+def test_extremes_are_extreme(d: int) -> None:
+    columns = np.ascontiguousarray(gaussian(5 * LANES, d, DTYPES[1]).T)
+    directions = gaussian(9, d, DTYPES[1])
+    heads = np.full(9, -1)
+    kernels.extremes(columns, directions, 2, 9, heads)
+    assert heads[:2].tolist() == [-1, -1]
+    np.testing.assert_array_equal(heads[2:], (directions @ columns).argmax(axis=1)[2:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("box", [False, True])
+def test_outside_is_what_no_body_holds(box: bool, dtype: np.dtype) -> None:
+    keys = gaussian(1000, 3, dtype)
+    frames = np.array([[9.0] * 3, [9.0] * 3, [0.1, 0, 0], [0.5, 1, 0.7]], dtype)
+    x = (keys - frames[2]) * frames[3]
+    norm = np.abs(x).max(axis=1) if box else np.square(x).sum(axis=1)
+    kept = np.full(1000, -1)
+    found = kernels.outside(keys, frames, 2, dtype.type(1.5), box, 3, 997, kept, (0,) * 3)
+    sure = np.abs(norm - 1.5) > 1e-5
+    expected = np.zeros(1000, bool)
+    expected[kept[3 : 3 + found]] = True
+    assert not expected[:3].any()
+    np.testing.assert_array_equal(expected[3:997][sure[3:997]], (norm >= 1.5)[3:997][sure[3:997]])
+
+
+@pytest.mark.parametrize("kind", ["circle", "ball", "gaussian", "near ties"])
+def test_sweep_keeps_every_winner(kind: str) -> None:
+    """Between its neighbours in slope: at random places and where the best two cross."""
+    dtype = DTYPES[1]
+    keys = {
+        "circle": circle(500, dtype), "ball": ball(500, 2, dtype),
+        "gaussian": gaussian(500, 2, dtype), "near ties": ulp_neighbours(500, 2, dtype),
+    }[kind]  # fmt: skip
+    relative, absolute, slip = index.margins(2, dtype)
+    frame = (1.0, 1.0, 1.0, relative, absolute)
+    kept, slopes = np.empty(500, np.int32), np.empty(500)
+    found = sweeping.flank(keys, 0, frame, 1 + slip, kept, slopes)
+    order = kept[np.argsort(slopes[:found])]
+    first, last = slopes[:found], np.empty(found)
+    which = kept[:found]
+    found = sweeping.intervals(keys, 0, frame, 1 + slip, order, which, first, last)
+    which, first, last = which[:found], first[:found], last[:found]
+    assert (np.diff(keys[which, 1]) >= 0).all()
+    table = np.empty(64, np.int32)
+    low, high, at = sweeping.cells(which, first, last, 64, table, slip, 2.0**-40, 4, 1000, 500)
+    some = seeded(f"sweep {kind}").integers(0, found, (2, 200))
+    rises = keys[which[some[1]], 1] - keys[which[some[0]], 1]
+    with np.errstate(all="ignore"):
+        crossings = (keys[which[some[0]], 0] - keys[which[some[1]], 0]) / rises
+    places = np.concatenate([crossings[np.abs(crossings) <= 1], np.linspace(-1, 1, 101)])
+    for t in places:
+        scores = keys[:, 0] + t * keys[:, 1]  # as the canonical score of the query (1, t)
+        winners = np.flatnonzero(scores == scores.max())
+        entry = table[min(63, int((t + 1) * 32))]
+        if entry < 0:
+            listed = {-1 - int(entry)}
+        else:
+            while high[entry] < 0:
+                entry = low[entry] + (t >= at[entry])
+            listed = set(which[low[entry] : low[entry] + high[entry]].tolist())
+        assert set(winners.tolist()) <= listed
