@@ -6,6 +6,7 @@ array([[3.]])
 """
 
 from .attention import Winners, hardmax_attention, hardmax_winners
+from .cache import HardmaxCache
 from .certificate import Certificate
 from .dynamics import Trajectory, simulate
 from .equilibrium import Equilibrium, equilibrium
@@ -18,6 +19,7 @@ __all__ = [
     "Certificate",
     "Equilibrium",
     "Explanation",
+    "HardmaxCache",
     "HardmaxIndex",
     "Trajectory",
     "Winners",
