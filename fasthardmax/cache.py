@@ -423,6 +423,15 @@ class HardmaxCache:
         for layer in range(self.n_layers):
             self._core.clear(layer)
 
+    def handle(self, layer: int) -> int:
+        """A layer for the functions of :mod:`fasthardmax.cache_numba`; valid while the cache lives.
+
+        >>> from fasthardmax import HardmaxCache
+        >>> isinstance(HardmaxCache(1, 1).handle(0), int)
+        True
+        """
+        return self._core.address(self._layer(layer))
+
     # --- State ----------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -465,7 +474,7 @@ class HardmaxCache:
         )
         for layer, heads in enumerate(state["layers"]):
             other._load_layer(layer, heads)
-        self._core = other._core
+        self._core.swap(other._core)  # in place: handles stay valid
 
     def __getstate__(self) -> dict[str, Any]:
         return self.state_dict()
