@@ -29,10 +29,13 @@ from typing import Any
 from numba import njit, types
 from numba.core.errors import TypingError
 from numba.extending import overload
+from numpy.typing import NDArray
 
 from ._caching.core import ADDRESSES, CODES
 
 __all__ = ["append", "query", "step"]
+
+Array = NDArray[Any]
 
 
 def _function(name: str, n_arrays: int) -> Any:
@@ -97,7 +100,7 @@ def _check_types(function: str, handle: Any, **arrays: Any) -> None:
         first = array.dtype
 
 
-def step(handle, keys, queries, values, out):
+def step(handle: int, keys: Array, queries: Array, values: Array, out: Array) -> None:
     """Insert one token, then answer: as ``HardmaxCache.step``, into ``out`` (H, dv)."""
     raise _only_in_compiled_code("step")
 
@@ -124,7 +127,7 @@ def _compile_step(handle, keys, queries, values, out):
     return call
 
 
-def append(handle, keys, values):
+def append(handle: int, keys: Array, values: Array) -> None:
     """Insert one token: as ``HardmaxCache.append``."""
     raise _only_in_compiled_code("append")
 
@@ -134,14 +137,12 @@ def _compile_append(handle, keys, values):
     _check_types("append", handle, keys=keys, values=values)
 
     def call(handle, keys, values):
-        _check(
-            _append(handle, keys.itemsize, keys.ctypes, keys.size, values.ctypes, values.size)
-        )
+        _check(_append(handle, keys.itemsize, keys.ctypes, keys.size, values.ctypes, values.size))
 
     return call
 
 
-def query(handle, queries, out):
+def query(handle: int, queries: Array, out: Array) -> None:
     """Answer one query for each head: as ``HardmaxCache.query``, into ``out`` (H, dv)."""
     raise _only_in_compiled_code("query")
 

@@ -55,7 +55,10 @@ SETS: dict[str, Any] = {
     "sixths": lambda t: np.stack(np.meshgrid(*[np.arange(-2, 3) / 6] * 2), -1).reshape(-1, 2),
     "parabola": lambda t: np.array([[2 * j, -j * j] for j in range(-20, 20)]),
     "parabola far out": lambda t: np.array(
-        [[2 * j, -j * j] for j in (range(990, 1010) if t == np.float32 else range(10**6, 10**6 + 20))]
+        [
+            [2 * j, -j * j]
+            for j in (range(990, 1010) if t == np.float32 else range(10**6, 10**6 + 20))
+        ]
     ),
     "mirrored": mirrored,
     "circle": lambda t: circle(60, t),
@@ -192,9 +195,12 @@ def test_programs_with_other_numbers_of_features(d: int, prune: bool, data: st.D
                 lambda: gaussian(60, d, dtype),
                 lambda: ulp_neighbours(60, d, dtype),
                 lambda: seeded("whole").integers(-2, 3, (60, d)) / 3,
-                lambda: seeded("scales").standard_normal((60, d)) * 10.0 ** np.linspace(-18, 17, 60)[:, None]
-                if not prune
-                else gaussian(60, d, dtype) * 1e5,
+                lambda: (
+                    seeded("scales").standard_normal((60, d))
+                    * 10.0 ** np.linspace(-18, 17, 60)[:, None]
+                    if not prune
+                    else gaussian(60, d, dtype) * 1e5
+                ),
             ]
         )
     )
