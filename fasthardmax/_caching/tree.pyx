@@ -12,10 +12,6 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memmove
 
 
-cdef inline Node *child(const Node *node, int at) noexcept nogil:
-    return <Node *><size_t>node.item[at]
-
-
 cdef inline int slot(const Node *node) noexcept nogil:
     """Where a node stands in its parent."""
     cdef int at = 0
@@ -24,63 +20,27 @@ cdef inline int slot(const Node *node) noexcept nogil:
     return at
 
 
-cdef inline int lower(const Node *node, double key, double low) noexcept nogil:
-    """How many entries of a node come before (key, low)."""
-    cdef int start = 0, stop = node.count, middle
-    while start < stop:
-        middle = (start + stop) // 2
-        if node.key[middle] < key or (node.key[middle] == key and node.low[middle] > low):
-            start = middle + 1
-        else:
-            stop = middle
-    return start
-
-
 cdef Spot find(const Tree *tree, double key, double low) noexcept nogil:
     """The place before the first entry that is not before (key, low)."""
     cdef Spot spot
     cdef Node *node = tree.root
-    cdef int at
     spot.node = NULL
     spot.at = 0
     if node == NULL:
         return spot
     while not node.is_leaf:
-        at = lower(node, key, low)
-        node = child(node, at - 1 if at > 0 else 0)
+        node = towards(node, key, low)
     spot.node = node
     spot.at = lower(node, key, low)
     return spot
 
 
-cdef inline int below(const Node *node, double mark) noexcept nogil:
-    cdef int start = 0, stop = node.count, middle
-    while start < stop:
-        middle = (start + stop) // 2
-        if node.mark[middle] < mark:
-            start = middle + 1
-        else:
-            stop = middle
-    return start
-
-
 cdef Spot find_mark(const Tree *tree, double mark) noexcept nogil:
-    """The first entry with at least this mark, in a tree that has one."""
-    cdef Spot spot
+    """The first entry with at least this mark, or the last; in a tree that is not empty."""
     cdef Node *node = tree.root
-    cdef int at
     while not node.is_leaf:
-        at = below(node, mark)
-        node = child(node, at - 1 if at > 0 else 0)
-    spot.node = node
-    spot.at = below(node, mark)
-    if spot.at == node.count:
-        if node.after != NULL:
-            spot.node = node.after
-            spot.at = 0
-        else:
-            spot.at -= 1
-    return spot
+        node = towards_mark(node, mark)
+    return at_mark(node, mark)
 
 
 cdef Spot first(const Tree *tree) noexcept nogil:
