@@ -129,6 +129,16 @@ cdef Node *fresh(Tree *tree, bint is_leaf) noexcept nogil:
     return node
 
 
+cdef void give_back(Tree *tree, Node *node) noexcept nogil:
+    """Free a node; one is kept, for a hull that loses its only entry to the next key."""
+    tree.nodes -= 1
+    if tree.spare == NULL:
+        node.parent = NULL
+        tree.spare = node
+    else:
+        free(node)
+
+
 cdef bint reserve(Tree *tree, int number) noexcept nogil:
     """Have this many spare nodes; False where no memory is found."""
     cdef Node *node = tree.spare
@@ -243,8 +253,7 @@ cdef void drop(Tree *tree, Node *node) noexcept nogil:
             drop(tree, parent)
         elif at == 0:
             tell_parents(parent)
-    free(node)
-    tree.nodes -= 1
+    give_back(tree, node)
 
 
 cdef Spot merge(Tree *tree, Node *left, Node *right, Spot spot) noexcept nogil:
@@ -278,8 +287,7 @@ cdef void thin(Tree *tree, Node *node) noexcept nogil:
         tree.root = child(node, 0)
         tree.root.parent = NULL
         tree.height -= 1
-        free(node)
-        tree.nodes -= 1
+        give_back(tree, node)
 
 
 cdef Spot remove(Tree *tree, Spot spot) noexcept nogil:
