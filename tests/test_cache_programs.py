@@ -18,7 +18,7 @@ from .compare import assert_same_bits
 
 TIES = ("mean", "first", "last")
 N_HEADS = 2
-steady = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+steady = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
 
 class Plain:
