@@ -21,7 +21,6 @@ from .layer cimport (
     head_kept,
     layer_append,
     layer_bytes,
-    layer_check,
     layer_forget,
     layer_query,
     layer_step,
