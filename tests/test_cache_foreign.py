@@ -64,7 +64,7 @@ def test_compiled_code_gets_the_same_bits(decode: Any, dtype: DType) -> None:
 def test_compiled_code_gets_the_same_refusals() -> None:
     cache = HardmaxCache(1, H, D, DV)
     keys, queries, values = (np.ones((1, H, w)) for w in (D, D, DV))
-    out = np.empty((1, H, DV))
+    out = np.zeros((1, H, DV))
     wrong = {
         "got NaN, infinity, or a magnitude": (keys * np.nan, queries, values, out),
         "got queries and keys whose scores may overflow": (keys * 1e200, keys * 1e200, values, out),

@@ -7,8 +7,9 @@ other, so all go down one node, ask for the next, and find it there when their t
 
 from libc.math cimport INFINITY, fabs
 
+from .hit cimport plane_hull
 from .layer cimport Head
-from .plane cimport Quadrant, covered, plane_hull
+from .plane cimport Quadrant, covered
 from .store cimport value_of
 from .tree cimport (
     Node,

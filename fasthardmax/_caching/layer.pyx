@@ -12,6 +12,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from .ahead cimport ABREAST, find_peaks, find_places
+from .hit cimport plane_query, plane_scan, plane_underflows, plane_would_underflow
 from .line cimport (
     close_line,
     line_bytes,
@@ -31,11 +32,7 @@ from .plane cimport (
     plane_forget,
     plane_insert,
     plane_mark,
-    plane_query,
     plane_renumber,
-    plane_scan,
-    plane_underflows,
-    plane_would_underflow,
 )
 from .spread cimport (
     close_spread,
