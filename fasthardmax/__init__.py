@@ -8,6 +8,7 @@ array([[3.]])
 from typing import TYPE_CHECKING, Any
 
 from .attention import Winners, hardmax_attention, hardmax_winners
+from .cache import HardmaxCache
 from .certificate import Certificate
 from .dynamics import Trajectory, simulate
 from .equilibrium import Equilibrium, equilibrium
@@ -25,6 +26,7 @@ __all__ = [
     "Certificate",
     "Equilibrium",
     "Explanation",
+    "HardmaxCache",
     "HardmaxIndex",
     "Trajectory",
     "TrajectoryStore",
