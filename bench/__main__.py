@@ -19,7 +19,7 @@ from fasthardmax._validate import check_threads
 try:
     from . import report
     from .ceilings import measure_ceilings
-    from .contestants import INDEXED, OWN, PEERS
+    from .contestants import CACHES, DECODERS, INDEXED, OWN, PEERS
     from .race import FULL, QUICK, Track
     from .sections import SECTIONS, Field
 except ImportError as error:
@@ -67,7 +67,7 @@ def wrong_answers(results: dict[str, Any]) -> list[str]:
         f"{record['name']}: {record['case']}"
         for records in results["sections"].values()
         for record in records
-        if record.get("name") in OWN
+        if record.get("name") in (*OWN, *CACHES)
         and (record.get("wrong") or record.get("inexact") or record.get("not_first"))
     ]
 
@@ -82,10 +82,10 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--contestants",
-        type=_list_of([*OWN, *PEERS, *INDEXED]),
+        type=_list_of([*OWN, *PEERS, *INDEXED, *DECODERS]),
         metavar="A,B",
-        help=f"any of {', '.join([*OWN, *PEERS, *INDEXED])}; by default direct and all peers, and "
-        "in the near-linear sections all that fit",
+        help=f"any of {', '.join([*OWN, *PEERS, *INDEXED, *DECODERS])}; by default direct and all "
+        "peers, and in the near-linear sections and in decoding all that fit",
     )
     parser.add_argument(
         "--sections",

@@ -1,8 +1,8 @@
 """``python -m bench.report DIR``: the results in DIR as Markdown tables and figures.
 
 Reads ``results.json`` of ``python -m bench`` and ``operator.json`` of pytest-benchmark, whichever
-are there; writes ``report.md`` and the figures ``speed.png``, ``growth.png`` and
-``near-linear.png``. ``--into README.md`` also puts the short tables between the markers
+are there; writes ``report.md`` and the figures ``speed.png``, ``growth.png``, ``near-linear.png``
+and ``decoding.png``. ``--into README.md`` also puts the short tables between the markers
 ``<!-- bench -->`` and ``<!-- /bench -->`` of that file.
 """
 
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import figures, operator_table, search_tables, tables
+from . import decoding_tables, figures, operator_table, search_tables, tables
 
 __all__ = ["OPERATOR", "REPORT", "RESULTS", "put_between_markers", "render", "short", "write"]
 
@@ -53,6 +53,12 @@ def render(results: dict[str, Any]) -> str:
         ("Near-linear search, hard data", search_tables.hard(results)),
         ("Near-linear search, growth with n", search_tables.growth(results)),
         ("What auto chose, and why", search_tables.choices(results)),
+        ("Decoding, one step of all heads on one core", decoding_tables.steps(results)),
+        ("Decoding, growth with n", decoding_tables.growth(results)),
+        ("Decoding, a prompt at once", decoding_tables.prompts(results)),
+        ("Decoding, a whole trace", decoding_tables.traces(results)),
+        ("Decoding, memory", decoding_tables.memory(results)),
+        ("Decoding, agreement with the canonical answers", decoding_tables.agreement(results)),
         ("All timings", tables.details(results)),
     ]  # fmt: skip
     return "\n".join(f"## {title}\n\n{table}" for title, table in parts if table)
@@ -66,6 +72,7 @@ def short(directory: Path) -> str:
             tables.speed_by_d(results),
             search_tables.summary(results),
             tables.agreement(results),
+            decoding_tables.summary(results),
         ]
     if (measured := _read(directory / OPERATOR)) is not None:
         parts.append(operator_table.markdown_table(measured))
@@ -81,6 +88,7 @@ def write(directory: Path) -> None:
             "speed.png": figures.speed,
             "growth.png": figures.growth,
             "near-linear.png": figures.near_linear,
+            "decoding.png": figures.decoding,
         }
         for name, draw in drawn.items():
             if draw(results, directory / name):
