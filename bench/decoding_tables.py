@@ -31,7 +31,10 @@ def microseconds(record: Record) -> list[float]:
 
 
 def steps(results: Results) -> str:
-    """Microseconds of a step by everyone, and the lead of the cache over the fastest other."""
+    """Microseconds of a step by everyone, and the lead of the cache over the fastest other.
+
+    From three features on, beside the rate at which one pass over all keys would read them.
+    """
     records = _steps(results)
     names = list(dict.fromkeys(record["name"] for record in records))
     rows = []
@@ -43,10 +46,10 @@ def steps(results: Results) -> str:
         rows.append([
             _stream(case), f"{case['n_keys']:,}", *(_number(took.get(name)) for name in names),
             f"{target:g} {met(spread(own).median <= target)}" if own and target else "",
-            *_lead(took), _differing(cell),
+            *_lead(took), _reading(case, own), _differing(cell),
         ])  # fmt: skip
-    header = ["µs a step", "n", *names, "target", "ahead by", "quartiles", "of", "rows that differ"]
-    return markdown(header, rows)
+    header = ["µs a step", "n", *names, "target", "ahead by", "quartiles", "of", "keys, GB/s"]
+    return markdown([*header, "rows that differ"], rows)
 
 
 def growth(results: Results) -> str:
@@ -199,6 +202,14 @@ def _lead(took: dict[str, list[float]]) -> list[str]:
     lead = ratio(others[best], took[_OWN])
     reached = met(lead.median >= LEAD_TARGET)
     return [f"{lead.median:.2f} {reached}", f"{lead.low:.2f} to {lead.high:.2f}", best]
+
+
+def _reading(case: Record, own: Sequence[float] | None) -> str:
+    """Gigabytes of keys per second of the cache, were it to read all of them."""
+    if own is None or case["d"] < 3:
+        return ""
+    keys = case["batch"][0] * case["n_keys"] * case["d"] * (4 if case["dtype"] == "float32" else 8)
+    return f"{keys / spread(own).median / 1e3:.1f}"
 
 
 def _differing(cell: Sequence[Record]) -> str:

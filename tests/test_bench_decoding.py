@@ -224,6 +224,7 @@ def results():
         timed(steps[1], "hull-trick", [0.0072, 0.0108], 1000, wrong=0.02, inexact=0.02),
         timed(steps[1], "numpy-cache", [0.1, 0.1], 10),
         timed(steps[2], "cache", [0.03, 0.03], 1000),
+        timed(stream("random", 100_000, 64, heads=4), "cache", [0.01, 0.01], 1),
         timed(trace, "cache", [10.0], 200_000),
         timed(half, "cache", [0.01], 100),
         timed(half, "numpy-cache", [0.1], 10),
@@ -244,10 +245,16 @@ def results():
 def test_steps_without_what_refilling_took(results):
     table = decoding_tables.steps(results)
     lead = "2.50 met | 2.25 to 2.75 | hull-trick"
-    assert f"| 300,000 | 3.6 | 9 | 10,000 | 4 met | {lead} | hull-trick 2 % |" in table
+    assert f"| 300,000 | 3.6 | 9 | 10,000 | 4 met | {lead} |  | hull-trick 2 % |" in table
     assert (
         "| parabola, shuffled, 19 heads, d = 2, float64 | 300,000 | 30 |  |  | 25 missed |" in table
     )
+
+
+def test_bytes_of_the_keys_in_the_time_of_a_step(results):
+    table = decoding_tables.steps(results)
+    row = "| random, 4 heads, d = 64, float64 | 100,000 | 10,000 |  |  |  |  |  |  | 20.5 | 0 |"
+    assert row in table
 
 
 def test_growth_and_its_target(results):
