@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
@@ -45,6 +46,15 @@ setup(
     ext_modules=[
         Extension("fasthardmax._peaks", ["fasthardmax/_peaks.pyx"]),
         Extension("fasthardmax.engines._compiled", ["fasthardmax/engines/_compiled.pyx"]),
+        *(
+            Extension(
+                f"fasthardmax._caching.{name}",
+                [f"fasthardmax/_caching/{name}.pyx"],
+                include_dirs=[numpy.get_include()],
+                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+            )
+            for name in ("tree", "store", "line", "plane", "spread", "layer", "core")
+        ),
     ],
     cmdclass={"build_ext": ExactBuild},
 )

@@ -2,18 +2,81 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .attention import hardmax_attention
+from ._caching.core import Core, Refused
+from ._caching.reading import as_given, read
+from ._validate import TIES, check_choice, check_count, check_finite, check_scores
+from .numerics import peak_score, score_limit
 
 __all__ = ["HardmaxCache"]
 
 
 class HardmaxCache:
-    """Hardmax attention over the tokens so far, for all layers and heads of a decoder."""
+    """Hardmax attention over the tokens so far, for all layers and heads of a decoder.
+
+    Each answer is the row that :func:`~fasthardmax.hardmax_attention` with ``is_causal=True`` would
+    give, bit for bit. With one or two features a head finds the winners without looking at all
+    keys; with three or more it looks at keys in the order of their lengths, while they can win.
+
+    Parameters
+    ----------
+    n_layers, n_heads : int
+        At least 1 each.
+    head_dim : int, default 2
+        Features of keys and queries, d.
+    value_dim : int, optional
+        Features of values, dv; ``head_dim`` by default, 0 is allowed.
+    ties : {"mean", "first", "last"} or array_like of them, default "mean"
+        What a tie gives: the mean of all winners' values, the oldest winner's, or the newest's.
+        An array of shape (n_heads,) or (n_layers, n_heads) says so for each head.
+    prune : bool, default False
+        Give up keys and values that can never win again (one or two features; with more, none).
+        Then tokens cannot be taken back, and queries so small that their products underflow are
+        refused, because dropped keys could tie.
+    dtype : {float64, float32}
+        In which keys, queries and values are stored and scores computed. Arrays of other dtypes
+        are converted where that loses nothing; numbers in lists are read in this one.
+
+    Raises
+    ------
+    ValueError
+        For sizes below 1, unknown ties and other dtypes.
+
+    Notes
+    -----
+    Cost of a step, a head, after n tokens. One feature: O(1). Two features: O(log n) and the keys
+    that rounding cannot tell from the winner; a key takes the place of those that it covers, so
+    insertion is O(log n) on average over any sequence of appends, and one that covers k keys
+    takes O(k log n) once; so does taking it back. Three features and more: d for each key whose
+    length does not rule it out. Many tied values with different keys are added up one by one for
+    ``ties="mean"``; those of equal keys, or under a query of zeros, are not.
+
+    Memory a token and head: d + dv numbers; with two features up to 60 bytes for each of the (at
+    most four) quadrants of directions in which its key may win (nothing where it cannot, as for
+    most keys of a cloud); with three and more, 8 bytes.
+
+    Appending reads and writes without locks: do not use one layer in two threads at a time.
+
+    Examples
+    --------
+    Look up by address: keys ``(2 j, -j * j)`` make the query ``(i, 1)`` find token ``i`` exactly.
+
+    >>> from fasthardmax import HardmaxCache
+    >>> cache = HardmaxCache(n_layers=1, n_heads=1, value_dim=1)
+    >>> for j in range(100):
+    ...     cache.append(0, [[2 * j, -j * j]], [[10 * j]])
+    >>> cache.query(0, [[42, 1]])
+    array([[420.]])
+    >>> cache.truncate(40)  # token 42 is gone: 39 is the nearest
+    >>> cache.query(0, [[42, 1]])
+    array([[390.]])
+    """
+
+    __slots__ = ("_core", "_dtype")
 
     def __init__(
         self,
@@ -26,67 +89,478 @@ class HardmaxCache:
         prune: bool = False,
         dtype: DTypeLike = np.float64,
     ) -> None:
-        self.n_layers, self.n_heads, self.head_dim = n_layers, n_heads, head_dim
-        self.value_dim = head_dim if value_dim is None else value_dim
-        self.dtype = np.dtype(dtype)
-        self.prune = prune
-        self._ties = np.broadcast_to(np.asarray(ties, dtype="U5"), (n_layers, n_heads)).copy()
-        self.clear()
+        self._dtype = np.dtype(dtype)
+        if self._dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype: got {self._dtype}, expected float32 or float64")
+        features = check_count("head_dim", head_dim, 1)
+        self._core = Core(
+            check_count("n_layers", n_layers, 1),
+            check_count("n_heads", n_heads, 1),
+            features,
+            features if value_dim is None else check_count("value_dim", value_dim, 0),
+            self._dtype == np.float32,
+            bool(prune),
+        )
+        self.set_ties(ties)
 
-    def clear(self) -> None:
-        """Forget all tokens."""
-        self._keys: list[list[Any]] = [[] for _ in range(self.n_layers)]
-        self._values: list[list[Any]] = [[] for _ in range(self.n_layers)]
+    # --- Sizes ----------------------------------------------------------------------------------
+
+    @property
+    def n_layers(self) -> int:
+        """Layers."""
+        return self._core.n_layers
+
+    @property
+    def n_heads(self) -> int:
+        """Heads of a layer."""
+        return self._core.n_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Features of keys and queries."""
+        return self._core.head_dim
+
+    @property
+    def value_dim(self) -> int:
+        """Features of values."""
+        return self._core.value_dim
+
+    @property
+    def prune(self) -> bool:
+        """Whether keys that can never win again are given up."""
+        return bool(self._core.prune)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of keys, queries, values and answers."""
+        return self._dtype
 
     def __len__(self) -> int:
-        return max((len(keys) for keys in self._keys), default=0)
+        """Tokens in the layer that has most."""
+        return max(self._core.n_tokens(layer) for layer in range(self.n_layers))
+
+    def __repr__(self) -> str:
+        prune = ", prune=True" if self.prune else ""
+        return (
+            f"HardmaxCache(n_layers={self.n_layers}, n_heads={self.n_heads}, "
+            f"head_dim={self.head_dim}, value_dim={self.value_dim}{prune}, dtype={self.dtype}): "
+            f"{len(self)} tokens"
+        )
 
     def n_tokens(self, layer: int) -> int:
-        """Tokens appended to a layer."""
-        return len(self._keys[layer])
+        """Tokens appended to a layer.
 
-    def set_ties(self, ties: Any, layer: int | None = None, head: int | None = None) -> None:
-        """Say what a tie gives: in all heads, in those of a layer, in one."""
-        at = (slice(None) if layer is None else layer, slice(None) if head is None else head)
-        self._ties[at] = ties
+        >>> from fasthardmax import HardmaxCache
+        >>> HardmaxCache(1, 1).n_tokens(0)
+        0
+        """
+        return self._core.n_tokens(self._layer(layer))
 
-    def append(self, layer: int, keys: ArrayLike, values: ArrayLike) -> None:
-        """Insert one token in a layer."""
-        self._keys[layer].append(np.array(keys, self.dtype))
-        self._values[layer].append(np.array(values, self.dtype))
+    def n_kept(self, layer: int) -> NDArray[np.int64]:
+        """How many tokens each head of a layer keeps, (H,): all, unless it prunes.
 
-    def query(self, layer: int, queries: ArrayLike) -> NDArray[Any]:
-        """Answer one query for each head."""
-        query = np.asarray(queries, self.dtype)
-        keys = np.array(self._keys[layer]).swapaxes(0, 1)
-        values = np.array(self._values[layer]).swapaxes(0, 1)
-        return np.concatenate(
+        Costs O(tokens kept) where the cache prunes.
+
+        >>> from fasthardmax import HardmaxCache
+        >>> cache = HardmaxCache(1, 1, head_dim=1, prune=True)
+        >>> cache.extend(0, [[[1.0]], [[2.0]], [[3.0]]], [[[0.0]], [[0.0]], [[0.0]]])
+        >>> cache.n_kept(0)
+        array([2])
+        """
+        layer = self._layer(layer)
+        return np.array([self._core.kept(layer, h) for h in range(self.n_heads)], np.int64)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return sum(self._core.nbytes(layer) for layer in range(self.n_layers))
+
+    # --- Ties -----------------------------------------------------------------------------------
+
+    @property
+    def ties(self) -> NDArray[np.str_]:
+        """What a tie gives in each head, (n_layers, n_heads); a copy."""
+        return np.array(
             [
-                hardmax_attention(query[h : h + 1], keys[h], values[h], ties=ties)
-                for h, ties in enumerate(self._ties[layer].tolist())
+                [TIES[self._core.get_ties(layer, head)] for head in range(self.n_heads)]
+                for layer in range(self.n_layers)
             ]
         )
 
-    def step(
-        self, layer: int, keys: ArrayLike, queries: ArrayLike, values: ArrayLike
-    ) -> NDArray[Any]:
-        """Insert one token, then answer."""
-        self.append(layer, keys, values)
-        return self.query(layer, queries)
+    def set_ties(self, ties: Any, layer: int | None = None, head: int | None = None) -> None:
+        """Say what a tie gives, from now on, over all tokens: in all heads, some, or one.
+
+        Parameters
+        ----------
+        ties : {"mean", "first", "last"} or array_like of them
+            Broadcast to the layers and heads named.
+        layer, head : int, optional
+            All of them by default.
+
+        Raises
+        ------
+        ValueError
+            For other words, shapes that do not fit, and layers and heads that do not exist.
+
+        Examples
+        --------
+        >>> from fasthardmax import HardmaxCache
+        >>> cache = HardmaxCache(2, 2)
+        >>> cache.set_ties("last", head=1)
+        >>> cache.ties.tolist()
+        [['mean', 'last'], ['mean', 'last']]
+        """
+        layers = range(self.n_layers) if layer is None else [self._layer(layer)]
+        heads = range(self.n_heads) if head is None else [self._head(head)]
+        given = np.asarray(ties, dtype=object)
+        for word in given.flat:
+            check_choice("ties", word, TIES)
+        shape = (len(layers), len(heads))
+        try:
+            each = np.broadcast_to(given, shape)
+        except ValueError:
+            raise ValueError(
+                f"ties: got shape {given.shape}, expected one word or a shape that broadcasts to "
+                f"{shape}, layers and heads"
+            ) from None
+        for row, here in zip(each, layers, strict=True):
+            for word, there in zip(row, heads, strict=True):
+                self._core.set_ties(here, there, TIES.index(word))
+
+    # --- Tokens ---------------------------------------------------------------------------------
+
+    def step(self, layer: int, keys: ArrayLike, queries: ArrayLike, values: ArrayLike) -> Any:
+        """Insert one token in a layer, then answer one query for each head.
+
+        Parameters
+        ----------
+        layer : int
+        keys, queries : array_like, shape (H, d)
+        values : array_like, shape (H, dv)
+            Fastest as C-contiguous arrays of the cache's dtype; tensors on the CPU are read in
+            place.
+
+        Returns
+        -------
+        ndarray, shape (H, dv)
+            The mean (or first, or last) of the values whose keys score highest, the new token
+            included. A tensor that shares its memory where ``queries`` is a tensor.
+
+        Raises
+        ------
+        ValueError
+            For shapes that do not fit, NaN, infinity, scores or sums that could overflow: then
+            nothing is inserted in any head.
+        TypeError
+            For what cannot be read as numbers of the cache's dtype without loss.
+
+        Examples
+        --------
+        >>> from fasthardmax import HardmaxCache
+        >>> cache = HardmaxCache(1, 1, value_dim=1)
+        >>> cache.step(0, [[1.0, 0.0]], [[1.0, 1.0]], [[3.0]])
+        array([[3.]])
+        >>> cache.step(0, [[0.0, 1.0]], [[1.0, 1.0]], [[5.0]])
+        array([[4.]])
+        """
+        try:
+            return self._core.step(layer, keys, queries, values)
+        except Refused as refusal:
+            reason = str(refusal)
+        layer = self._layer(layer)
+        key, query, value = self._read(keys=keys, queries=queries, values=values)
+        if reason == "arguments":
+            try:
+                return as_given(self._core.step(layer, key, query, value), queries)
+            except Refused as refusal:
+                reason = str(refusal)
+        self._explain(reason, layer, keys=key, queries=query, values=value)
+
+    def append(self, layer: int, keys: ArrayLike, values: ArrayLike) -> None:
+        """Insert one token in a layer: keys (H, d), values (H, dv).
+
+        Raises as :meth:`step`.
+
+        >>> from fasthardmax import HardmaxCache
+        >>> cache = HardmaxCache(1, 1)
+        >>> cache.append(0, [[1.0, 2.0]], [[3.0, 4.0]])
+        >>> len(cache)
+        1
+        """
+        try:
+            return self._core.append(layer, keys, values)
+        except Refused as refusal:
+            reason = str(refusal)
+        layer = self._layer(layer)
+        key, value = self._read(keys=keys, values=values)
+        if reason == "arguments":
+            try:
+                return self._core.append(layer, key, value)
+            except Refused as refusal:
+                reason = str(refusal)
+        self._explain(reason, layer, keys=key, values=value)
+
+    def query(self, layer: int, queries: ArrayLike) -> Any:
+        """Answer one query for each head, (H, d), over the tokens so far: (H, dv).
+
+        Zeros before the first token. Returns and raises as :meth:`step`.
+
+        >>> from fasthardmax import HardmaxCache
+        >>> cache = HardmaxCache(1, 1)
+        >>> cache.append(0, [[1.0, 2.0]], [[3.0, 4.0]])
+        >>> cache.query(0, [[0.0, 1.0]])
+        array([[3., 4.]])
+        """
+        try:
+            return self._core.query(layer, queries)
+        except Refused as refusal:
+            reason = str(refusal)
+        layer = self._layer(layer)
+        (query,) = self._read(queries=queries)
+        if reason == "arguments":
+            try:
+                return as_given(self._core.query(layer, query), queries)
+            except Refused as refusal:
+                reason = str(refusal)
+        self._explain(reason, layer, queries=query)
 
     def extend(
         self, layer: int, keys: ArrayLike, values: ArrayLike, queries: ArrayLike | None = None
-    ) -> NDArray[Any] | None:
-        """Insert many tokens (T, H, d); with queries, answer each after its token."""
-        keys, values = np.asarray(keys), np.asarray(values)
+    ) -> Any:
+        """Insert a whole prompt in a layer, and answer it causally if there are queries.
+
+        Parameters
+        ----------
+        layer : int
+        keys : array_like, shape (T, H, d)
+        values : array_like, shape (T, H, dv)
+        queries : array_like, shape (T, H, d), optional
+
+        Returns
+        -------
+        ndarray of shape (T, H, dv), or None without queries
+            Row t answers over all tokens up to and including t. A tensor where ``queries`` is one.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`step`; then no token is inserted.
+
+        Examples
+        --------
+        >>> from fasthardmax import HardmaxCache
+        >>> cache = HardmaxCache(1, 1, head_dim=1)
+        >>> prompt = [[[1.0]], [[3.0]], [[2.0]]]
+        >>> cache.extend(0, prompt, prompt, queries=prompt).ravel()
+        array([1., 3., 3.])
+        """
+        layer = self._layer(layer)
+        given = {"keys": keys, "values": values}
         if queries is not None:
-            steps = zip(keys, np.asarray(queries), values, strict=True)
-            return np.stack([self.step(layer, *step) for step in steps])
-        for key, value in zip(keys, values, strict=True):
-            self.append(layer, key, value)
-        return None
+            given["queries"] = queries
+        key, value, *query = self._read(3, **given)
+        for name, array in zip(given, (key, value, *query), strict=True):
+            if len(array) != len(key):
+                raise ValueError(f"{name}: got {len(array)} tokens, expected {len(key)} as in keys")
+        out = np.empty(value.shape, self.dtype) if query else None
+        before = self.n_tokens(layer)
+        saved = self._layer_state(layer) if self.prune else None
+        done, reason = self._core.extend(layer, key, value, query[0] if query else None, out)
+        if reason is None:
+            return out if out is None else as_given(out, queries)
+        bad = {name: a[done] for name, a in zip(given, (key, value, *query), strict=True)}
+        try:
+            self._explain(reason, layer, token=done, **bad)
+        finally:
+            if saved is None:
+                self._core.truncate(layer, before)
+            else:
+                self._load_layer(layer, saved)
 
     def truncate(self, n: int) -> None:
-        """Undo the newest tokens: keep the first n of every layer."""
-        for tokens in (*self._keys, *self._values):
-            del tokens[n:]
+        """Take back the newest tokens: every layer keeps its first ``n``.
+
+        Takes the time that inserting them took, at most.
+
+        Raises
+        ------
+        ValueError
+            For ``n`` beyond ``len(cache)``, and where a pruned cache would have to give back keys.
+
+        Examples
+        --------
+        >>> from fasthardmax import HardmaxCache
+        >>> cache = HardmaxCache(1, 1, head_dim=1)
+        >>> cache.extend(0, [[[1.0]], [[3.0]]], [[[1.0]], [[3.0]]])
+        >>> cache.truncate(1)
+        >>> cache.query(0, [[1.0]])
+        array([[1.]])
+        """
+        n = check_count("n", n, 0)
+        if n > len(self):
+            raise ValueError(f"n: got {n}, expected at most {len(self)}, the tokens in the cache")
+        if n == 0:
+            self.clear()
+        elif self.prune and n < len(self):
+            raise ValueError(
+                f"n: got {n}, expected 0 or {len(self)}: a cache with prune=True has given up keys "
+                "that earlier tokens may need"
+            )
+        else:
+            for layer in range(self.n_layers):
+                self._core.truncate(layer, n)
+
+    def clear(self) -> None:
+        """Forget all tokens; ties stay as they are.
+
+        >>> from fasthardmax import HardmaxCache
+        >>> cache = HardmaxCache(1, 1)
+        >>> cache.append(0, [[1.0, 2.0]], [[3.0, 4.0]])
+        >>> cache.clear()
+        >>> len(cache)
+        0
+        """
+        for layer in range(self.n_layers):
+            self._core.clear(layer)
+
+    # --- State ----------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a cache of the same sizes needs to go on: arrays, numbers and words.
+
+        >>> from fasthardmax import HardmaxCache
+        >>> cache = HardmaxCache(1, 1)
+        >>> cache.append(0, [[1.0, 2.0]], [[3.0, 4.0]])
+        >>> other = HardmaxCache(1, 1)
+        >>> other.load_state_dict(cache.state_dict())
+        >>> other.query(0, [[0.0, 1.0]])
+        array([[3., 4.]])
+        """
+        return {
+            **self._sizes(),
+            "ties": self.ties,
+            "layers": [self._layer_state(layer) for layer in range(self.n_layers)],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the tokens and ties of :meth:`state_dict`, in place of this cache's own.
+
+        Raises
+        ------
+        ValueError
+            Where the state is that of a cache of other sizes, dtype or pruning.
+        """
+        for name, own in self._sizes().items():
+            if name not in state or state[name] != own:
+                got = state.get(name, "nothing")
+                raise ValueError(f"state: got {got!r} for {name}, expected {own!r} as this cache")
+        other = HardmaxCache(
+            self.n_layers,
+            self.n_heads,
+            self.head_dim,
+            self.value_dim,
+            ties=state["ties"],
+            prune=self.prune,
+            dtype=self.dtype,
+        )
+        for layer, heads in enumerate(state["layers"]):
+            other._load_layer(layer, heads)
+        self._core = other._core
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.state_dict()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        names = ("n_layers", "n_heads", "head_dim", "value_dim")
+        self.__init__(  # type: ignore[misc]
+            *(state[name] for name in names), prune=state["prune"], dtype=state["dtype"]
+        )
+        self.load_state_dict(state)
+
+    def _sizes(self) -> dict[str, Any]:
+        names = ("n_layers", "n_heads", "head_dim", "value_dim", "prune")
+        return {**{name: getattr(self, name) for name in names}, "dtype": str(self.dtype)}
+
+    def _layer_state(self, layer: int) -> dict[str, Any]:
+        heads = [self._core.stored(layer, head) for head in range(self.n_heads)]
+        keys, values = ([head[i] for head in heads] for i in range(2))
+        state: dict[str, Any] = {"n_tokens": self.n_tokens(layer)}
+        if self.prune:
+            summaries = [self._core.summary(layer, head) for head in range(self.n_heads)]
+            sums, bounds = ([summary[i] for summary in summaries] for i in range(2))
+            return state | {"keys": keys, "values": values, "sums": sums, "bounds": bounds}
+        return state | {"keys": np.stack(keys, axis=1), "values": np.stack(values, axis=1)}
+
+    def _load_layer(self, layer: int, state: dict[str, Any]) -> None:
+        self._core.clear(layer)
+        if not self.prune:
+            self.extend(layer, state["keys"], state["values"])
+            return
+        names = ("keys", "values", "sums", "bounds")
+        for head, arrays in enumerate(zip(*(state[name] for name in names), strict=True)):
+            self._core.restore(layer, head, *arrays, state["n_tokens"])
+
+    # --- Arguments ------------------------------------------------------------------------------
+
+    def _layer(self, layer: int) -> int:
+        return _within("layer", layer, self.n_layers)
+
+    def _head(self, head: int) -> int:
+        return _within("head", head, self.n_heads)
+
+    def _read(self, ndim: int = 2, **given: Any) -> list[NDArray[Any]]:
+        """The arguments as C-contiguous arrays of the cache's dtype, with the shapes they need."""
+        arrays = []
+        for name, value in given.items():
+            width = self.value_dim if name == "values" else self.head_dim
+            array = read(name, value, self.dtype)
+            if array.ndim != ndim or array.shape[-2:] != (self.n_heads, width):
+                tokens = "T, " if ndim == 3 else ""
+                raise ValueError(
+                    f"{name}: got shape {array.shape}, expected ({tokens}{self.n_heads}, {width})"
+                )
+            arrays.append(array)
+        return arrays
+
+    def _explain(
+        self, reason: str, layer: int, token: int | None = None, **given: NDArray[Any]
+    ) -> NoReturn:
+        """Raise what is wrong with a token or query that was refused."""
+        at = "" if token is None else f" at token {token}"
+        if reason == "memory":
+            raise MemoryError("HardmaxCache: found no memory; this layer can only be cleared")
+        if reason == "broken":
+            raise RuntimeError("HardmaxCache: this layer once found no memory; clear the cache")
+        if reason == "underflow":
+            raise ValueError(
+                f"queries: got products with keys that underflow{at}, expected larger queries (or "
+                "zeros): a cache with prune=True has given up keys that could tie"
+            )
+        if reason == "sum":
+            raise ValueError(
+                f"values: got tied values whose sum overflows {self.dtype}{at}, expected smaller "
+                "values"
+            )
+        limit = score_limit(self.dtype)
+        for name, array in given.items():
+            peak = check_finite(name + at, array)
+            room = limit
+            if name == "values" and self.prune:
+                room /= self.n_tokens(layer) + 1
+            if (name == "keys" or (name == "values" and self.prune)) and peak > room:
+                raise ValueError(
+                    f"{name}: got a magnitude of {peak:.3g}{at}, expected at most {room:.3g} in "
+                    f"{self.dtype}, so that no score or sum overflows"
+                )
+        peaks = np.array([self._core.summary(layer, h)[1][0] for h in range(self.n_heads)])
+        peaks = np.maximum(peaks, np.abs(given.get("keys", 0.0)))
+        check_scores("queries and keys" + at, peak_score(np.abs(given["queries"]), peaks), self.dtype)
+        raise AssertionError(f"refused without a reason: {reason}")
+
+
+def _within(name: str, number: int, stop: int) -> int:
+    """``number`` if it is from 0 to below ``stop``."""
+    index = check_count(name, number, 0)
+    if index >= stop:
+        raise ValueError(f"{name}: got {index}, expected 0 to {stop - 1}")
+    return index

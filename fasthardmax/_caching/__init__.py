@@ -1,0 +1,1 @@
+"""What HardmaxCache is made of: ahead of time, without the GIL, one structure a head."""

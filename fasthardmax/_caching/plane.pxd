@@ -1,0 +1,49 @@
+"""Two features: which keys may win, found by the direction of a query."""
+
+from libc.stdint cimport int64_t
+from libc.stddef cimport size_t
+
+from .store cimport Store, Ties
+from .tree cimport Tree
+
+cdef struct Quadrant:
+    # Directions with both components >= 0, after reflecting keys and queries.
+    Tree hull  # (x, y, slope to the next): a chain that turns clockwise, collinear keys included
+    Tree fringe  # (place along the chain, y, x): below it, but by less than rounding may hide
+    double weight_x  # of the place along the chain
+    double weight_y
+    int64_t clean  # entries in the fringe when it was last looked through
+    double apex_x  # keys below both lose everywhere in this quadrant
+    double apex_y
+    bint apex_is_old
+
+cdef struct Plane:
+    Quadrant quadrant[4]
+    double unit  # roundoff
+    double least  # smallest subnormal
+    bint dropped  # some key is in no tree
+    double floor_x  # peaks when the first key was dropped, or less
+    double floor_y
+    int64_t *log  # what was done to the trees, to be undone; none when pruning
+    int64_t logged
+    int64_t log_room
+    int64_t marked  # the token whose changes are being logged
+    double *popped  # (x, y) pairs
+    int64_t *popped_token
+    int64_t popped_room
+    int64_t popped_token_room
+
+cdef void open_plane(Plane *plane, bint single) noexcept nogil
+cdef void close_plane(Plane *plane) noexcept nogil
+cdef bint plane_insert(Plane *plane, Store *store, int64_t token) noexcept nogil
+cdef bint plane_forget(Plane *plane, Store *store, int64_t count) noexcept nogil
+cdef int plane_query(
+    const Plane *plane, const Store *store, double x, double y, Ties *winners
+) noexcept nogil
+cdef bint plane_underflows(const Plane *plane, double x, double y) noexcept nogil
+cdef bint plane_would_underflow(
+    const Plane *plane, double x, double y, double peak_x, double peak_y
+) noexcept nogil
+cdef void plane_mark(const Plane *plane, int64_t *mark) noexcept nogil
+cdef void plane_renumber(Plane *plane, const int64_t *renumber) noexcept nogil
+cdef size_t plane_bytes(const Plane *plane) noexcept nogil

@@ -1,0 +1,284 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Three features and more: keys by their length, the longest first.
+
+A score is at most |q| |k|, so a query looks at shells of keys of about one length, from the longest
+inwards, and stops where that bound falls below the best score. Within a shell tokens are in order:
+forgetting the newest takes them from the ends.
+
+The bound is computed in float64 with room for its own rounding and for that of the canonical score,
+gamma_d |q| |k| + d eta (Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.1).
+"""
+
+from libc.math cimport fabs, frexp, ldexp, sqrt
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
+
+from .store cimport CHUNK, FINE, NO_MEMORY, Store, Ties, note, real
+
+
+cdef void open_spread(Spread *spread, int d, bint single) noexcept nogil:
+    memset(spread, 0, sizeof(Spread))
+    spread.d = d
+    spread.single = single
+
+
+cdef void close_spread(Spread *spread) noexcept nogil:
+    cdef int64_t s, b
+    for s in range(spread.shells):
+        for b in range(spread.shell[s].blocks):
+            free(spread.shell[s].block[b])
+        free(spread.shell[s].block)
+    free(spread.shell)
+    spread.shell = NULL
+    spread.shells = 0
+    spread.room = 0
+    spread.bytes = 0
+
+
+cdef inline int item_size(const Spread *spread) noexcept nogil:
+    return 4 if spread.single else 8
+
+
+cdef inline int64_t *tokens(const Spread *spread, const Shell *shell, int64_t block) noexcept nogil:
+    return <int64_t *>(shell.block[block] + spread.d * BLOCK * item_size(spread))
+
+
+cdef double length(bint single, int d, const char *vector) noexcept nogil:
+    """Euclidean, scaled so that no square overflows or underflows into nothing."""
+    cdef double size, most = 0, total = 0
+    cdef int f, exponent
+    for f in range(d):
+        size = fabs((<const float *>vector)[f] if single else (<const double *>vector)[f])
+        most = max(most, size)
+    if most == 0:
+        return 0
+    frexp(most, &exponent)
+    for f in range(d):
+        size = (<const float *>vector)[f] if single else (<const double *>vector)[f]
+        size = ldexp(size, -exponent)
+        total += size * size
+    return ldexp(sqrt(total), exponent)
+
+
+cdef Shell *shell_of(Spread *spread, double longest) noexcept nogil:
+    """The shell for a length, made where there is none; NULL where no memory is found."""
+    cdef int exponent = -2000, rank
+    cdef double part = frexp(longest, &exponent) if longest > 0 else 0.5
+    cdef int64_t start = 0, stop = spread.shells, middle, wanted
+    cdef Shell *wider
+    rank = 8 * exponent + <int>(16 * (part - 0.5))  # eight to an octave
+    while start < stop:
+        middle = (start + stop) // 2
+        if spread.shell[middle].rank > rank:
+            start = middle + 1
+        else:
+            stop = middle
+    if start < spread.shells and spread.shell[start].rank == rank:
+        return &spread.shell[start]
+    if spread.shells == spread.room:
+        wanted = max(16, 2 * spread.room)
+        wider = <Shell *>realloc(spread.shell, wanted * sizeof(Shell))
+        if wider == NULL:
+            return NULL
+        spread.bytes += (wanted - spread.room) * <int64_t>sizeof(Shell)
+        spread.shell = wider
+        spread.room = wanted
+    memmove(
+        &spread.shell[start + 1], &spread.shell[start], (spread.shells - start) * sizeof(Shell)
+    )
+    memset(&spread.shell[start], 0, sizeof(Shell))
+    spread.shell[start].rank = rank
+    spread.shells += 1
+    return &spread.shell[start]
+
+
+cdef bint spread_insert(Spread *spread, const char *key, int64_t token) noexcept nogil:
+    """Take in a key; False where no memory is found."""
+    cdef double size = length(spread.single, spread.d, key)
+    cdef Shell *shell = shell_of(spread, size)
+    cdef int64_t block, at, wanted, bytes
+    cdef char **wider
+    cdef char *keys
+    cdef int f
+    if shell == NULL:
+        return False
+    block = shell.count // BLOCK
+    at = shell.count % BLOCK
+    if block == shell.blocks:
+        if block == shell.room:
+            wanted = max(4, 2 * shell.room)
+            wider = <char **>realloc(shell.block, wanted * sizeof(char *))
+            if wider == NULL:
+                return False
+            spread.bytes += (wanted - shell.room) * <int64_t>sizeof(char *)
+            shell.block = wider
+            shell.room = wanted
+        bytes = BLOCK * (spread.d * item_size(spread) + 8)
+        keys = <char *>malloc(bytes)
+        if keys == NULL:
+            return False
+        memset(keys, 0, bytes)
+        spread.bytes += bytes
+        shell.block[block] = keys
+        shell.blocks += 1
+    keys = shell.block[block]
+    for f in range(spread.d):
+        if spread.single:
+            (<float *>keys)[f * BLOCK + at] = (<const float *>key)[f]
+        else:
+            (<double *>keys)[f * BLOCK + at] = (<const double *>key)[f]
+    tokens(spread, shell, block)[at] = token
+    shell.count += 1
+    shell.longest = max(shell.longest, size)
+    return True
+
+
+cdef void spread_forget(Spread *spread, int64_t count) noexcept nogil:
+    """Keep the first ``count`` tokens."""
+    cdef Shell *shell
+    cdef int64_t s
+    if count == 0:
+        close_spread(spread)
+    for s in range(spread.shells):
+        shell = &spread.shell[s]
+        while shell.count and tokens(spread, shell, (shell.count - 1) // BLOCK)[
+            (shell.count - 1) % BLOCK
+        ] >= count:
+            shell.count -= 1
+        # One block more is kept, so that going back and forth over its border allocates nothing.
+        while shell.blocks > (shell.count + BLOCK - 1) // BLOCK + 1:
+            shell.blocks -= 1
+            free(shell.block[shell.blocks])
+            spread.bytes -= BLOCK * (spread.d * item_size(spread) + 8)
+
+
+cdef void spread_raise(const Spread *spread, Store *store, int64_t start) noexcept nogil:
+    """Raise the store's peaks to the keys of the tokens from ``start`` on."""
+    cdef const Shell *shell
+    cdef int64_t s, i, at
+    cdef const char *keys
+    cdef int f
+    cdef double size
+    for s in range(spread.shells):
+        shell = &spread.shell[s]
+        i = shell.count - 1
+        while i >= 0 and tokens(spread, shell, i // BLOCK)[i % BLOCK] >= start:
+            keys = shell.block[i // BLOCK]
+            for f in range(spread.d):
+                at = f * BLOCK + i % BLOCK
+                size = fabs(
+                    (<const float *>keys)[at] if spread.single else (<const double *>keys)[at]
+                )
+                store.peak[f] = max(store.peak[f], size)
+            i -= 1
+
+
+cdef void score(const real *query, const real *keys, int d, real *scores) noexcept nogil:
+    """Canonical scores of a block; features in increasing order, four in a pass."""
+    cdef int f = d % 4, j
+    cdef const real *k
+    if f == 0:
+        for j in range(BLOCK):
+            scores[j] = (
+                query[0] * keys[j]
+                + query[1] * keys[BLOCK + j]
+                + query[2] * keys[2 * BLOCK + j]
+                + query[3] * keys[3 * BLOCK + j]
+            )
+        f = 4
+    elif f == 1:
+        for j in range(BLOCK):
+            scores[j] = query[0] * keys[j]
+    elif f == 2:
+        for j in range(BLOCK):
+            scores[j] = query[0] * keys[j] + query[1] * keys[BLOCK + j]
+    else:
+        for j in range(BLOCK):
+            scores[j] = (
+                query[0] * keys[j] + query[1] * keys[BLOCK + j] + query[2] * keys[2 * BLOCK + j]
+            )
+    while f < d:
+        k = keys + f * BLOCK
+        for j in range(BLOCK):
+            scores[j] = (
+                scores[j]
+                + query[f] * k[j]
+                + query[f + 1] * k[BLOCK + j]
+                + query[f + 2] * k[2 * BLOCK + j]
+                + query[f + 3] * k[3 * BLOCK + j]
+            )
+        f += 4
+
+
+cdef inline real largest(const real *scores) noexcept nogil:
+    """The maximum of a block, in a form that vectorises."""
+    cdef real top[8]
+    cdef int i, j
+    for j in range(8):
+        top[j] = scores[j]
+    for i in range(1, BLOCK // 8):
+        for j in range(8):
+            top[j] = top[j] if top[j] > scores[8 * i + j] else scores[8 * i + j]
+    for j in range(1, 8):
+        top[0] = top[0] if top[0] > top[j] else top[j]
+    return top[0]
+
+
+cdef int look(const Spread *spread, const real *query, double size, Ties *winners) noexcept nogil:
+    cdef double unit = 2.0**-24 if spread.single else 2.0**-53
+    cdef double least = 2.0**-149 if spread.single else 5e-324
+    cdef double room = 1 + 4 * (spread.d + 8) * unit
+    cdef real scores[BLOCK]
+    cdef real best = 0, top
+    cdef const Shell *shell
+    cdef int64_t s, b
+    cdef int j, width
+    winners.count = 0
+    winners.alone = True
+    for s in range(spread.shells):
+        shell = &spread.shell[s]
+        if shell.count == 0:
+            continue
+        if winners.count and size * shell.longest * room + 4 * spread.d * least < best:
+            break
+        for b in range((shell.count + BLOCK - 1) // BLOCK):
+            width = <int>min(BLOCK, shell.count - b * BLOCK)
+            score(query, <const real *>shell.block[b], spread.d, scores)
+            if width == BLOCK and winners.count:
+                top = largest(scores)
+                if top < best:
+                    continue
+            for j in range(width):
+                if winners.count and scores[j] < best:
+                    continue
+                if winners.count == 0 or scores[j] > best:
+                    best = scores[j]
+                    winners.count = 0
+                if not note(winners, tokens(spread, shell, b)[j]):
+                    return NO_MEMORY
+    return FINE
+
+
+cdef int spread_query(const Spread *spread, const char *query, Ties *winners) noexcept nogil:
+    """The winners over at least one key, in any order."""
+    cdef double size = length(spread.single, spread.d, query)
+    if spread.single:
+        return look[float](spread, <const float *>query, size, winners)
+    return look[double](spread, <const double *>query, size, winners)
+
+
+cdef void spread_keys(const Spread *spread, char *out, int64_t stride) noexcept nogil:
+    """Write key after key in the order of their tokens, ``stride`` bytes apart."""
+    cdef const Shell *shell
+    cdef int item = item_size(spread), f
+    cdef int64_t s, i
+    for s in range(spread.shells):
+        shell = &spread.shell[s]
+        for i in range(shell.count):
+            for f in range(spread.d):
+                memcpy(
+                    out + tokens(spread, shell, i // BLOCK)[i % BLOCK] * stride + f * item,
+                    shell.block[i // BLOCK] + (f * BLOCK + i % BLOCK) * item,
+                    item,
+                )

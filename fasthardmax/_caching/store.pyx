@@ -1,0 +1,422 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Keys, values and running sums of one head, in chunks that never move; and tie sets in progress.
+
+Sums over all tokens, and over tokens with equal keys, are kept as they grow: adding in increasing
+order is what the contract asks for, so a mean over many of them is one division. What a sum was
+before a chunk stands in the chunk: forgetting tokens adds up one chunk again, in the same order.
+"""
+
+from libc.math cimport fabs, isfinite
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.string cimport memcpy, memset
+
+
+cdef inline int item_size(const Store *store) noexcept nogil:
+    return 4 if store.single else 8
+
+
+cdef inline int64_t chunk_bytes(const Store *store) noexcept nogil:
+    return (
+        CHUNK * (store.d + store.dv) + store.dv
+    ) * item_size(store) + 8 + store.features * <int64_t>sizeof(double)
+
+
+cdef inline char *sum_before(const Store *store, int64_t chunk) noexcept nogil:
+    return store.chunk[chunk] + CHUNK * (store.d + store.dv) * item_size(store)
+
+
+cdef inline double *peak_before(const Store *store, int64_t chunk) noexcept nogil:
+    cdef int64_t at = (CHUNK * (store.d + store.dv) + store.dv) * item_size(store)
+    return <double *>(store.chunk[chunk] + (at + 7) // 8 * 8)
+
+
+cdef bint widen(int64_t **array, int64_t *room, int64_t needed) noexcept nogil:
+    """Give an array room for so many numbers, at least doubling it; False if there is no memory."""
+    cdef int64_t wanted = max(needed, 2 * room[0], 16)
+    cdef int64_t *wider
+    if needed <= room[0]:
+        return True
+    wider = <int64_t *>realloc(array[0], wanted * sizeof(int64_t))
+    if wider == NULL:
+        return False
+    array[0] = wider
+    room[0] = wanted
+    return True
+
+
+cdef bint open_store(
+    Store *store, int d, int features, int dv, bint single, bint prune
+) noexcept nogil:
+    """An empty store; False where no memory is found."""
+    memset(store, 0, sizeof(Store))
+    store.d = d
+    store.features = features
+    store.dv = dv
+    store.single = single
+    store.prune = prune
+    store.peak = <double *>calloc(features, sizeof(double))
+    store.total = <char *>calloc(3 * dv + 1, item_size(store))
+    if store.peak == NULL or store.total == NULL:
+        return False
+    store.opening = store.total + dv * item_size(store)
+    store.newest = store.opening + dv * item_size(store)
+    return True
+
+
+cdef void close_store(Store *store) noexcept nogil:
+    cdef int64_t c
+    for c in range(store.chunks):
+        free(store.chunk[c])
+    free(store.chunk)
+    free(store.peak)
+    free(store.total)
+    free(store.repeated)
+    free(store.repeat)
+    free(store.repeat_sum)
+    memset(store, 0, sizeof(Store))
+
+
+cdef size_t store_bytes(const Store *store) noexcept nogil:
+    cdef size_t item = item_size(store)
+    return (
+        store.chunks * chunk_bytes(store)
+        + store.room * sizeof(char *)
+        + store.features * sizeof(double)
+        + (3 * store.dv + 1) * item
+        + store.repeated_room * sizeof(int64_t)
+        + store.repeat_room * (sizeof(Repeat) + store.dv * item)
+    )
+
+
+cdef void add_values(real *total, const real *value, int dv) noexcept nogil:
+    cdef int f
+    for f in range(dv):
+        total[f] += value[f]
+
+
+cdef inline void add(const Store *store, char *total, const char *value) noexcept nogil:
+    if store.single:
+        add_values[float](<float *>total, <const float *>value, store.dv)
+    else:
+        add_values[double](<double *>total, <const double *>value, store.dv)
+
+
+cdef inline void add_first(
+    const Store *store, char *total, const char *value, bint is_first
+) noexcept nogil:
+    """Start or go on with a sum; it starts with its first value, the sign of a zero included."""
+    if is_first:
+        memcpy(total, value, store.dv * item_size(store))
+    else:
+        add(store, total, value)
+
+
+cdef void raise_peak(Store *store, const char *key) noexcept nogil:
+    cdef int f
+    cdef double size
+    for f in range(store.features):
+        size = fabs((<const float *>key)[f] if store.single else (<const double *>key)[f])
+        if size > store.peak[f]:
+            store.peak[f] = size
+
+
+cdef bint new_chunk(Store *store) noexcept nogil:
+    cdef char **wider
+    cdef char *chunk
+    cdef int64_t wanted
+    if store.chunks == store.room:
+        wanted = max(4, 2 * store.room)
+        wider = <char **>realloc(store.chunk, wanted * sizeof(char *))
+        if wider == NULL:
+            return False
+        store.chunk = wider
+        store.room = wanted
+    chunk = <char *>malloc(chunk_bytes(store))
+    if chunk == NULL:
+        return False
+    store.chunk[store.chunks] = chunk
+    store.chunks += 1
+    return True
+
+
+cdef int64_t add_token(Store *store, const char *key, const char *value) noexcept nogil:
+    """Store a key and a value; the token's number, or -1 where no memory is found."""
+    cdef int64_t token = store.count, at = token % CHUNK, chunk = token // CHUNK
+    cdef int item = item_size(store), f
+    cdef char *keys
+    if chunk == store.chunks and not new_chunk(store):
+        return -1
+    if at == 0:
+        memcpy(sum_before(store, chunk), store.total, store.dv * item)
+        memcpy(peak_before(store, chunk), store.peak, store.features * sizeof(double))
+    keys = store.chunk[chunk]
+    if store.single:
+        for f in range(store.d):
+            (<float *>keys)[f * CHUNK + at] = (<const float *>key)[f]
+    else:
+        for f in range(store.d):
+            (<double *>keys)[f * CHUNK + at] = (<const double *>key)[f]
+    memcpy(value_of(store, token), value, store.dv * item)
+    raise_peak(store, key)
+    add_first(store, store.total, value, store.tokens == 0)
+    if store.prune:
+        if store.tokens == 0:
+            memcpy(store.opening, value, store.dv * item)
+        memcpy(store.newest, value, store.dv * item)
+    store.count += 1
+    store.tokens += 1
+    return token
+
+
+cdef void forget_tokens(Store *store, int64_t count) noexcept nogil:
+    """Keep the first ``count`` tokens; keys that an index keeps leave their peak to it."""
+    cdef int64_t chunk = count // CHUNK, token, used = (count + CHUNK - 1) // CHUNK
+    cdef int item = item_size(store), f
+    cdef Repeat *repeat
+    while store.repeats > 0 and store.repeat[store.repeats - 1].token >= count:
+        store.repeats -= 1
+        repeat = &store.repeat[store.repeats]
+        store.repeated[repeat.original] = repeat.before
+    if chunk < store.chunks and count < store.count:
+        memcpy(store.total, sum_before(store, chunk), store.dv * item)
+        memcpy(store.peak, peak_before(store, chunk), store.features * sizeof(double))
+        for token in range(chunk * CHUNK, count):
+            add_first(store, store.total, value_of(store, token), token == 0)
+            for f in range(store.d):
+                store.peak[f] = max(store.peak[f], fabs(key_of(store, token, f)))
+    # One chunk more is kept, so that going back and forth over its border allocates nothing.
+    while store.chunks > used + 1:
+        store.chunks -= 1
+        free(store.chunk[store.chunks])
+    store.count = count
+    store.tokens = count
+
+
+cdef bint add_repeat(Store *store, int64_t original, int64_t token) noexcept nogil:
+    """Note that a token has the key of an earlier one; False where no memory is found."""
+    cdef int64_t room = store.repeated_room, wanted, before
+    cdef int size = store.dv * item_size(store)
+    cdef void *wider
+    cdef Repeat *repeat
+    cdef char *total
+    if original >= room:
+        if not widen(&store.repeated, &store.repeated_room, original + 1):
+            return False
+        memset(store.repeated + room, 0, (store.repeated_room - room) * sizeof(int64_t))
+    if store.repeats == store.repeat_room:
+        wanted = max(16, 2 * store.repeat_room)
+        wider = realloc(store.repeat, wanted * sizeof(Repeat))
+        if wider == NULL:
+            return False
+        store.repeat = <Repeat *>wider
+        wider = realloc(store.repeat_sum, max(1, wanted * size))
+        if wider == NULL:
+            return False
+        store.repeat_sum = <char *>wider
+        store.repeat_room = wanted
+    before = store.repeated[original]
+    repeat = &store.repeat[store.repeats]
+    repeat.original = original
+    repeat.token = token
+    repeat.before = before
+    repeat.count = store.repeat[before - 1].count + 1 if before else 2
+    total = store.repeat_sum + store.repeats * size
+    memcpy(
+        total, store.repeat_sum + (before - 1) * size if before else value_of(store, original), size
+    )
+    add(store, total, value_of(store, token))
+    store.repeats += 1
+    store.repeated[original] = store.repeats
+    return True
+
+
+cdef int divide(real *total, double count, int dv) noexcept nogil:
+    cdef int f
+    cdef real by = <real>count
+    for f in range(dv):
+        total[f] /= by
+        if not isfinite(total[f]):
+            return SUM_OVERFLOWS
+    return FINE
+
+
+cdef inline int mean(const Store *store, char *total, int64_t count) noexcept nogil:
+    if store.single:
+        return divide[float](<float *>total, <double>count, store.dv)
+    return divide[double](<double *>total, <double>count, store.dv)
+
+
+cdef int answer_all(const Store *store, int ties, char *out) noexcept nogil:
+    """Where all tokens tie; zeros where there are none."""
+    cdef int size = store.dv * item_size(store)
+    if store.tokens == 0:
+        memset(out, 0, size)
+    elif ties == MEAN:
+        memcpy(out, store.total, size)
+        return mean(store, out, store.tokens)
+    elif store.prune:
+        memcpy(out, store.opening if ties == FIRST else store.newest, size)
+    else:
+        memcpy(out, value_of(store, 0 if ties == FIRST else store.count - 1), size)
+    return FINE
+
+
+cdef int ascending(const void *a, const void *b) noexcept nogil:
+    cdef int64_t left = (<const int64_t *>a)[0], right = (<const int64_t *>b)[0]
+    return (left > right) - (left < right)
+
+
+cdef inline int64_t record_of(
+    const Store *store, const Ties *winners, int64_t token
+) noexcept nogil:
+    """The newest record of the repeats that a winner stands for, plus one; 0 where it has none."""
+    if winners.alone or store.repeats == 0 or token >= store.repeated_room:
+        return 0
+    return store.repeated[token]
+
+
+cdef int answer(const Store *store, Ties *winners, int ties, char *out) noexcept nogil:
+    """The value or mean of the winners, which stand for their repeats as well."""
+    cdef int size = store.dv * item_size(store)
+    cdef int64_t i, record, token, best, total
+    cdef bint in_order = True
+    if winners.count == 1:
+        token = winners.token[0]
+        record = record_of(store, winners, token)
+        if record == 0 or ties == FIRST:
+            memcpy(out, value_of(store, token), size)
+            return FINE
+        if ties == LAST:
+            memcpy(out, value_of(store, store.repeat[record - 1].token), size)
+            return FINE
+        memcpy(out, store.repeat_sum + (record - 1) * size, size)
+        return mean(store, out, store.repeat[record - 1].count)
+    if ties != MEAN:
+        best = winners.token[0]
+        for i in range(winners.count):
+            token = winners.token[i]
+            if ties == FIRST:
+                best = min(best, token)
+            else:
+                record = record_of(store, winners, token)
+                best = max(best, store.repeat[record - 1].token if record else token)
+        memcpy(out, value_of(store, best), size)
+        return FINE
+    total = 0
+    for i in range(winners.count):
+        token = winners.token[i]
+        record = record_of(store, winners, token)
+        if not widen(
+            &winners.every,
+            &winners.every_room,
+            total + (store.repeat[record - 1].count if record else 1),
+        ):
+            return NO_MEMORY
+        while record:
+            winners.every[total] = store.repeat[record - 1].token
+            record = store.repeat[record - 1].before
+            total += 1
+        winners.every[total] = token
+        total += 1
+    for i in range(1, total):
+        if winners.every[i] < winners.every[i - 1]:
+            in_order = False
+            break
+    if not in_order:
+        qsort(winners.every, total, sizeof(int64_t), ascending)
+    for i in range(total):
+        add_first(store, out, value_of(store, winners.every[i]), i == 0)
+    return mean(store, out, total)
+
+
+cdef void score(
+    const real *query, const real *keys, int d, int width, real *scores
+) noexcept nogil:
+    """Canonical scores of up to a chunk of keys, features outermost."""
+    cdef int f, j
+    cdef const real *column
+    for j in range(width):
+        scores[j] = query[0] * keys[j]
+    for f in range(1, d):
+        column = keys + f * CHUNK
+        for j in range(width):
+            scores[j] += query[f] * column[j]
+
+
+cdef int scan_all(const Store *store, const real *query, Ties *winners) noexcept nogil:
+    cdef real scores[CHUNK]
+    cdef real best = 0
+    cdef int64_t chunk, token
+    cdef int j, width
+    winners.count = 0
+    winners.alone = True
+    for chunk in range((store.count + CHUNK - 1) // CHUNK):
+        width = <int>min(CHUNK, store.count - chunk * CHUNK)
+        score(query, <const real *>store.chunk[chunk], store.d, width, scores)
+        for j in range(width):
+            if scores[j] < best and winners.count:
+                continue
+            if winners.count == 0 or scores[j] > best:
+                best = scores[j]
+                winners.count = 0
+            if not note(winners, chunk * CHUNK + j):
+                return NO_MEMORY
+    return FINE
+
+
+cdef int scan(const Store *store, const char *query, Ties *winners) noexcept nogil:
+    """All winners by one pass over the stored keys, each for itself."""
+    if store.single:
+        return scan_all[float](store, <const float *>query, winners)
+    return scan_all[double](store, <const double *>query, winners)
+
+
+cdef void compact(Store *store, int64_t *renumber) noexcept nogil:
+    """Drop tokens: ``renumber`` is nonzero for those to keep, and becomes their new numbers."""
+    cdef int64_t token, to = 0, used, r
+    cdef int item = item_size(store), f
+    cdef char *here
+    cdef char *there
+    cdef Repeat *repeat
+    for token in range(store.count):
+        if renumber[token] == 0:
+            renumber[token] = -1
+            continue
+        renumber[token] = to
+        if to != token:
+            here = store.chunk[token // CHUNK]
+            there = store.chunk[to // CHUNK]
+            for f in range(store.d):
+                memcpy(
+                    there + (f * CHUNK + to % CHUNK) * item,
+                    here + (f * CHUNK + token % CHUNK) * item,
+                    item,
+                )
+            memcpy(value_of(store, to), value_of(store, token), store.dv * item)
+        to += 1
+    store.count = to
+    if store.repeats:
+        memset(store.repeated, 0, store.repeated_room * sizeof(int64_t))
+    # Records of dropped tokens go; the others keep their order, and so their chains.
+    used = 0
+    for r in range(store.repeats):
+        repeat = &store.repeat[r]
+        if renumber[repeat.original] < 0:
+            continue
+        repeat.original = renumber[repeat.original]
+        repeat.token = renumber[repeat.token]
+        repeat.before = store.repeated[repeat.original]
+        store.repeat[used] = repeat[0]
+        memcpy(
+            store.repeat_sum + used * store.dv * item,
+            store.repeat_sum + r * store.dv * item,
+            store.dv * item,
+        )
+        used += 1
+        store.repeated[repeat.original] = used
+    store.repeats = used
+    used = (to + CHUNK - 1) // CHUNK
+    while store.chunks > used + 1:
+        store.chunks -= 1
+        free(store.chunk[store.chunks])
