@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -266,15 +267,8 @@ class HardmaxCache:
         try:
             return self._core.step(layer, keys, queries, values)
         except Refused as refusal:
-            reason = str(refusal)
-        layer = self._layer(layer)
-        key, query, value = self._read(keys=keys, queries=queries, values=values)
-        if reason == "arguments":
-            try:
-                return as_given(self._core.step(layer, key, query, value), queries)
-            except Refused as refusal:
-                reason = str(refusal)
-        self._explain(reason, layer, keys=key, queries=query, values=value)
+            given = {"keys": keys, "queries": queries, "values": values}
+            return self._again(self._core.step, refusal, layer, given)
 
     def append(self, layer: int, keys: ArrayLike, values: ArrayLike) -> None:
         """Insert one token in a layer: keys (H, d), values (H, dv).
@@ -288,17 +282,9 @@ class HardmaxCache:
         1
         """
         try:
-            return self._core.append(layer, keys, values)
+            self._core.append(layer, keys, values)
         except Refused as refusal:
-            reason = str(refusal)
-        layer = self._layer(layer)
-        key, value = self._read(keys=keys, values=values)
-        if reason == "arguments":
-            try:
-                return self._core.append(layer, key, value)
-            except Refused as refusal:
-                reason = str(refusal)
-        self._explain(reason, layer, keys=key, values=value)
+            self._again(self._core.append, refusal, layer, {"keys": keys, "values": values})
 
     def query(self, layer: int, queries: ArrayLike) -> Any:
         """Answer one query for each head, (H, d), over the tokens so far: (H, dv).
@@ -314,15 +300,7 @@ class HardmaxCache:
         try:
             return self._core.query(layer, queries)
         except Refused as refusal:
-            reason = str(refusal)
-        layer = self._layer(layer)
-        (query,) = self._read(queries=queries)
-        if reason == "arguments":
-            try:
-                return as_given(self._core.query(layer, query), queries)
-            except Refused as refusal:
-                reason = str(refusal)
-        self._explain(reason, layer, queries=query)
+            return self._again(self._core.query, refusal, layer, {"queries": queries})
 
     def extend(
         self, layer: int, keys: ArrayLike, values: ArrayLike, queries: ArrayLike | None = None
@@ -358,24 +336,26 @@ class HardmaxCache:
         given = {"keys": keys, "values": values}
         if queries is not None:
             given["queries"] = queries
-        key, value, *query = self._read(3, **given)
-        for name, array in zip(given, (key, value, *query), strict=True):
-            if len(array) != len(key):
-                raise ValueError(f"{name}: got {len(array)} tokens, expected {len(key)} as in keys")
-        out = np.empty(value.shape, self.dtype) if query else None
+        arrays = self._read(given, ndim=3)
+        n = len(arrays["keys"])
+        for name, array in arrays.items():
+            if len(array) != n:
+                raise ValueError(f"{name}: got {len(array)} tokens, expected {n} as in keys")
+        out = None if queries is None else np.empty(arrays["values"].shape, self.dtype)
         before = self.n_tokens(layer)
         saved = self._layer_state(layer) if self.prune else None
-        done, reason = self._core.extend(layer, key, value, query[0] if query else None, out)
+        done, reason = self._core.extend(
+            layer, arrays["keys"], arrays["values"], arrays.get("queries"), out
+        )
         if reason is None:
-            return out if out is None else as_given(out, queries)
-        bad = {name: a[done] for name, a in zip(given, (key, value, *query), strict=True)}
-        try:
-            self._explain(reason, layer, token=done, **bad)
-        finally:
-            if saved is None:
-                self._core.truncate(layer, before)
-            else:
-                self._load_layer(layer, saved)
+            return None if out is None else as_given(out, queries)
+        bad = {name: array[done] for name, array in arrays.items()}
+        error = self._error(reason, layer, bad, f" at token {done}")
+        if saved is None:
+            self._core.truncate(layer, before)
+        else:
+            self._load_layer(layer, saved)
+        raise error
 
     def truncate(self, n: int) -> None:
         """Take back the newest tokens: every layer keeps its first ``n``.
@@ -423,6 +403,15 @@ class HardmaxCache:
         for layer in range(self.n_layers):
             self._core.clear(layer)
 
+    def handle(self, layer: int) -> int:
+        """A layer for the functions of :mod:`fasthardmax.cache_numba`; valid while the cache lives.
+
+        >>> from fasthardmax import HardmaxCache
+        >>> isinstance(HardmaxCache(1, 1).handle(0), int)
+        True
+        """
+        return self._core.address(self._layer(layer))
+
     # --- State ----------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -465,7 +454,7 @@ class HardmaxCache:
         )
         for layer, heads in enumerate(state["layers"]):
             other._load_layer(layer, heads)
-        self._core = other._core
+        self._core.swap(other._core)  # in place: handles stay valid
 
     def __getstate__(self) -> dict[str, Any]:
         return self.state_dict()
@@ -496,9 +485,12 @@ class HardmaxCache:
         if not self.prune:
             self.extend(layer, state["keys"], state["values"])
             return
-        names = ("keys", "values", "sums", "bounds")
-        for head, arrays in enumerate(zip(*(state[name] for name in names), strict=True)):
-            self._core.restore(layer, head, *arrays, state["n_tokens"])
+        for head in range(self.n_heads):
+            keys, values, sums, bounds = (
+                np.ascontiguousarray(state[name][head])
+                for name in ("keys", "values", "sums", "bounds")
+            )
+            self._core.restore(layer, head, keys, values, sums, bounds, state["n_tokens"])
 
     # --- Arguments ------------------------------------------------------------------------------
 
@@ -508,9 +500,9 @@ class HardmaxCache:
     def _head(self, head: int) -> int:
         return _within("head", head, self.n_heads)
 
-    def _read(self, ndim: int = 2, **given: Any) -> list[NDArray[Any]]:
+    def _read(self, given: dict[str, Any], ndim: int = 2) -> dict[str, NDArray[Any]]:
         """The arguments as C-contiguous arrays of the cache's dtype, with the shapes they need."""
-        arrays = []
+        arrays = {}
         for name, value in given.items():
             width = self.value_dim if name == "values" else self.head_dim
             array = read(name, value, self.dtype)
@@ -519,42 +511,58 @@ class HardmaxCache:
                 raise ValueError(
                     f"{name}: got shape {array.shape}, expected ({tokens}{self.n_heads}, {width})"
                 )
-            arrays.append(array)
+            arrays[name] = array
         return arrays
 
-    def _explain(
-        self, reason: str, layer: int, token: int | None = None, **given: NDArray[Any]
-    ) -> NoReturn:
-        """Raise what is wrong with a token or query that was refused."""
-        at = "" if token is None else f" at token {token}"
+    def _again(
+        self, method: Callable[..., Any], refusal: Refused, layer: int, given: dict[str, Any]
+    ) -> Any:
+        """Call a method of the engine with its arguments read first, or raise what is wrong."""
+        reason = str(refusal)
+        layer = self._layer(layer)
+        arrays = self._read(given)
+        if reason == "arguments":
+            try:
+                return as_given(method(layer, *arrays.values()), given.get("queries"))
+            except Refused as again:
+                reason = str(again)
+        raise self._error(reason, layer, arrays) from None
+
+    def _error(
+        self, reason: str, layer: int, arrays: dict[str, NDArray[Any]], at: str = ""
+    ) -> Exception:
+        """What is wrong with a token or query that was refused."""
         if reason == "memory":
-            raise MemoryError("HardmaxCache: found no memory; this layer can only be cleared")
+            return MemoryError("HardmaxCache: found no memory; the cache can only be cleared")
         if reason == "broken":
-            raise RuntimeError("HardmaxCache: this layer once found no memory; clear the cache")
+            return RuntimeError("HardmaxCache: this layer once found no memory; clear the cache")
         if reason == "underflow":
-            raise ValueError(
-                f"queries: got products with keys that underflow{at}, expected larger queries (or "
-                "zeros): a cache with prune=True has given up keys that could tie"
+            return ValueError(
+                f"queries: got products with keys that underflow{at}, expected larger queries, or "
+                "zeros: a cache with prune=True has given up keys that could tie"
             )
         if reason == "sum":
-            raise ValueError(
+            return ValueError(
                 f"values: got tied values whose sum overflows {self.dtype}{at}, expected smaller "
                 "values"
             )
-        limit = score_limit(self.dtype)
-        for name, array in given.items():
-            peak = check_finite(name + at, array)
-            room = limit
-            if name == "values" and self.prune:
-                room /= self.n_tokens(layer) + 1
-            if (name == "keys" or (name == "values" and self.prune)) and peak > room:
-                raise ValueError(
-                    f"{name}: got a magnitude of {peak:.3g}{at}, expected at most {room:.3g} in "
-                    f"{self.dtype}, so that no score or sum overflows"
-                )
-        peaks = np.array([self._core.summary(layer, h)[1][0] for h in range(self.n_heads)])
-        peaks = np.maximum(peaks, np.abs(given.get("keys", 0.0)))
-        check_scores("queries and keys" + at, peak_score(np.abs(given["queries"]), peaks), self.dtype)
+        limits = {"keys": score_limit(self.dtype)}
+        if self.prune:  # no token can be taken back, so no sum may overflow
+            limits["values"] = score_limit(self.dtype) / (self.n_tokens(layer) + 1)
+        try:
+            for name, array in arrays.items():
+                peak = check_finite(name + at, array)
+                if peak > limits.get(name, np.inf):
+                    return ValueError(
+                        f"{name}: got a magnitude of {peak:.3g}{at}, expected at most "
+                        f"{limits[name]:.3g} in {self.dtype}, so that no score or sum overflows"
+                    )
+            peaks = np.array([self._core.summary(layer, h)[1][0] for h in range(self.n_heads)])
+            peaks = np.maximum(peaks, np.abs(arrays.get("keys", 0.0)))
+            scores = peak_score(np.abs(arrays["queries"]), peaks)
+            check_scores("queries and keys" + at, scores, self.dtype)
+        except ValueError as error:
+            return error
         raise AssertionError(f"refused without a reason: {reason}")
 
 

@@ -15,8 +15,8 @@ __all__ = ["as_given", "read"]
 
 def read(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     """``value`` as a C-contiguous array of ``dtype``; copied only where it is not one already."""
-    value = _in_place(name, value)
-    array = as_array(name, value)
+    _check_tensor(name, value)
+    array = as_array(name, value)  # of a tensor, its own memory
     from_numbers = not hasattr(value, "dtype")  # lists: their numbers have no dtype yet
     if not (np.can_cast(array.dtype, dtype, "safe") or from_numbers):
         raise TypeError(
@@ -34,11 +34,11 @@ def as_given(answer: NDArray[Any], queries: Any) -> Any:
     return answer
 
 
-def _in_place(name: str, value: Any) -> Any:
-    """A tensor's memory as an array; anything else as it is."""
+def _check_tensor(name: str, value: Any) -> None:
+    """``ValueError`` for a tensor that cannot be read in place."""
     torch = sys.modules.get("torch")  # whoever has a tensor has imported it
     if torch is None or not isinstance(value, torch.Tensor):
-        return value
+        return
     if value.device.type != "cpu":
         raise ValueError(
             f"{name}: got a tensor on {value.device}, expected one on the CPU; call .cpu() on it"
@@ -48,4 +48,3 @@ def _in_place(name: str, value: Any) -> Any:
             f"{name}: got a tensor that requires a gradient, expected one that does not: the cache "
             "has no derivative; call .detach() on it"
         )
-    return value.numpy()
