@@ -46,11 +46,12 @@ def decode() -> Iterator[int]:
     token = 1.0
     while True:
         yield int(token)
-        (start,), (previous,) = cache.query(0, alike)
-        cache.append(0, alike, [[0], [token]])
+        (start,), (previous,) = cache.query(0, alike).tolist()
+        cache.append(0, alike, np.array([[0.0], [token]]))
         t = 1 + round(1 / start)
-        key, one, other = (2 * t, -t * t), (t + 1 - token, 1), (t + 1 - previous, 1)
-        (found,), (also,) = cache.step(1, [key, key], [one, other], [[token], [token]])
+        keys = np.array([(2.0 * t, -t * t), (2.0 * t, -t * t)])
+        queries = np.array([(t + 1 - token, 1.0), (t + 1 - previous, 1.0)])
+        (found,), (also,) = cache.step(1, keys, queries, np.array([[token], [token]])).tolist()
         token = found + also
 
 
