@@ -53,7 +53,7 @@ setup(
                 include_dirs=[numpy.get_include()],
                 define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
             )
-            for name in ("tree", "store", "line", "plane", "spread", "layer", "core")
+            for name in ("tree", "store", "line", "plane", "spread", "ahead", "layer", "core")
         ),
     ],
     cmdclass={"build_ext": ExactBuild},

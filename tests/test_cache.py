@@ -309,6 +309,23 @@ def test_a_state_is_of_one_kind_of_cache() -> None:
         HardmaxCache(1, 2, 3, 4).load_state_dict(state)
 
 
+@pytest.mark.parametrize("prune", [False, True], ids=["all kept", "pruned"])
+def test_a_state_is_checked(prune: bool) -> None:
+    cache = HardmaxCache(1, 1, prune=prune)
+    cache.append(0, [[1.0, 2.0]], [[3.0, 4.0]])
+    for name, wrong, message in (
+        ("values", np.ones((1, 1, 3)), r"state: got values of shape .*3\) and dtype float64, exp"),
+        ("keys", np.ones((1, 1, 2), np.float32), "state: got keys of shape .* and dtype float32"),
+        ("keys", np.full((1, 1, 2), np.nan), "state: (keys: got nan|got a token 0 that no cache)"),
+        ("n_tokens", -1, "state: n_tokens: got -1, expected an integer of at least 0"),
+    ):
+        state = cache.state_dict()
+        state["layers"][0][name] = wrong
+        with pytest.raises(ValueError, match=f"^{message}"):
+            cache.load_state_dict(state)
+        assert cache.query(0, [[1.0, 1.0]]).tolist() == [[3.0, 4.0]]
+
+
 def test_a_loaded_state_is_a_copy() -> None:
     cache, other = HardmaxCache(1, 1), HardmaxCache(1, 1)
     cache.append(0, [[1.0, 2.0]], [[3.0, 4.0]])

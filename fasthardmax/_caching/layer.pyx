@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from .ahead cimport ABREAST, find_peaks, find_places
 from .line cimport (
     close_line,
     line_bytes,
@@ -32,6 +33,7 @@ from .plane cimport (
     plane_mark,
     plane_query,
     plane_renumber,
+    plane_scan,
     plane_underflows,
     plane_would_underflow,
 )
@@ -61,6 +63,8 @@ from .store cimport (
     store_bytes,
     widen,
 )
+
+from .tree cimport Spot
 
 cdef enum:
     SELDOM = 1024  # tokens stored before the first look for dropped ones
@@ -236,30 +240,41 @@ cdef int layer_check(
 # --- Tokens --------------------------------------------------------------------------------------
 
 
-cdef inline bint insert(Layer *layer, Head *head, const char *key, const char *value) noexcept nogil:
+cdef inline bint insert(
+    Layer *layer, Head *head, const char *key, const char *value, const Spot *places
+) noexcept nogil:
     cdef int64_t token = add_token(&head.store, key, value)
     if token < 0:
         return False
     if layer.d == 1:
         return line_insert(&head.index.line, &head.store, token)
     if layer.d == 2:
-        return plane_insert(&head.index.plane, &head.store, token)
+        return plane_insert(&head.index.plane, &head.store, token, places)
     return spread_insert(&head.index.spread, key, token)
 
 
 cdef bint head_insert(Layer *layer, int h, const char *key, const char *value) noexcept nogil:
     """Put a token in one head only, as when a pruned cache is read back."""
-    return insert(layer, &layer.head[h], key, value)
+    cdef Spot places[4]
+    if layer.d == 2:
+        find_places(&layer.head[h], 1, layer.single, key, places)
+    return insert(layer, &layer.head[h], key, value, places)
 
 
 cdef int insert_all(Layer *layer, const char *keys, const char *values) noexcept nogil:
-    cdef int item = 4 if layer.single else 8, h
+    cdef int item = 4 if layer.single else 8, h, ahead = 0
+    cdef int64_t key_size = layer.d * item, value_size = layer.dv * item
+    cdef Spot places[4 * ABREAST]
     for h in range(layer.heads):
+        if layer.d == 2 and h == ahead:
+            ahead = min(h + ABREAST, layer.heads)
+            find_places(&layer.head[h], ahead - h, layer.single, keys + h * key_size, places)
         if not insert(
             layer,
             &layer.head[h],
-            keys + h * layer.d * item,
-            values + h * layer.dv * item,
+            keys + h * key_size,
+            values + h * value_size,
+            &places[4 * (h % ABREAST)],
         ):
             layer.broken = True
             return NO_MEMORY
@@ -274,7 +289,7 @@ cdef int insert_all(Layer *layer, const char *keys, const char *values) noexcept
 
 
 cdef inline int ask(
-    const Layer *layer, const Head *head, const char *query, Ties *winners, char *out
+    const Layer *layer, const Head *head, const char *query, Spot peak, Ties *winners, char *out
 ) noexcept nogil:
     cdef double x, y
     cdef int f, code
@@ -297,22 +312,30 @@ cdef inline int ask(
             return answer_all(&head.store, head.ties, out)
         if layer.d == 1:
             code = line_query(&head.index.line, &head.store, x, winners)
+        elif peak.node == NULL:
+            code = plane_scan(&head.index.plane, &head.store, x, y, winners)
         else:
-            code = plane_query(&head.index.plane, &head.store, x, y, winners)
+            code = plane_query(&head.index.plane, &head.store, x, y, peak, winners)
     if code != FINE:
         return code
     return answer(&head.store, winners, head.ties, out)
 
 
 cdef int ask_all(Layer *layer, const char *queries, char *out) noexcept nogil:
-    cdef int item = 4 if layer.single else 8, h, code
+    cdef int item = 4 if layer.single else 8, h, code, ahead = 0
+    cdef int64_t key_size = layer.d * item, value_size = layer.dv * item
+    cdef Spot peaks[ABREAST]
     for h in range(layer.heads):
+        if layer.d == 2 and h == ahead:
+            ahead = min(h + ABREAST, layer.heads)
+            find_peaks(&layer.head[h], ahead - h, layer.single, queries + h * key_size, peaks)
         code = ask(
             layer,
             &layer.head[h],
-            queries + h * layer.d * item,
+            queries + h * key_size,
+            peaks[h % ABREAST],
             &layer.winners,
-            out + h * layer.dv * item,
+            out + h * value_size,
         )
         if code != FINE:
             return code

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 from libc.stddef cimport size_t
 
 from .store cimport Store, Ties
-from .tree cimport Tree
+from .tree cimport Spot, Tree
 
 cdef struct Quadrant:
     # Directions with both components >= 0, after reflecting keys and queries.
@@ -35,10 +35,18 @@ cdef struct Plane:
 
 cdef void open_plane(Plane *plane, bint single) noexcept nogil
 cdef void close_plane(Plane *plane) noexcept nogil
-cdef bint plane_insert(Plane *plane, Store *store, int64_t token) noexcept nogil
+cdef bint plane_insert(
+    Plane *plane, Store *store, int64_t token, const Spot *places
+) noexcept nogil
 cdef bint plane_forget(Plane *plane, Store *store, int64_t count) noexcept nogil
-cdef int plane_query(
+cdef const Tree *plane_hull(
+    const Plane *plane, const Store *store, double x, double y
+) noexcept nogil
+cdef int plane_scan(
     const Plane *plane, const Store *store, double x, double y, Ties *winners
+) noexcept nogil
+cdef int plane_query(
+    const Plane *plane, const Store *store, double x, double y, Spot peak, Ties *winners
 ) noexcept nogil
 cdef bint plane_underflows(const Plane *plane, double x, double y) noexcept nogil
 cdef bint plane_would_underflow(
@@ -47,3 +55,8 @@ cdef bint plane_would_underflow(
 cdef void plane_mark(const Plane *plane, int64_t *mark) noexcept nogil
 cdef void plane_renumber(Plane *plane, const int64_t *renumber) noexcept nogil
 cdef size_t plane_bytes(const Plane *plane) noexcept nogil
+
+
+cdef inline bint covered(const Quadrant *quadrant, double x, double y) noexcept nogil:
+    """Whether a key loses to the quadrant's apex everywhere in it."""
+    return x < quadrant.apex_x and y < quadrant.apex_y

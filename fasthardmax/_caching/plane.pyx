@@ -293,12 +293,12 @@ cdef bint push_popped(Plane *plane, int64_t count, Spot spot) noexcept nogil:
 
 
 cdef int64_t enter(
-    Plane *plane, Store *store, int q, double x, double y, int64_t token
+    Plane *plane, Store *store, int q, double x, double y, int64_t token, Spot here
 ) noexcept nogil:
     """Put a key where it belongs in a quadrant; or give the token there that has an equal key."""
     cdef Quadrant *quadrant = &plane.quadrant[q]
     cdef Tree *hull = &quadrant.hull
-    cdef Spot here = find(hull, x, y), at, beyond
+    cdef Spot at, beyond
     cdef Point a, b, new
     cdef int64_t popped = 0, left = 0, i
     cdef bint before
@@ -378,18 +378,20 @@ cdef void rename(Quadrant *quadrant, double x, double y, int64_t token) noexcept
         at.node.item[at.at] = token
 
 
-cdef bint plane_insert(Plane *plane, Store *store, int64_t token) noexcept nogil:
-    """Take in a stored key; False where no memory is found."""
+cdef bint plane_insert(
+    Plane *plane, Store *store, int64_t token, const Spot *places
+) noexcept nogil:
+    """Take in a stored key, given its place in each hull; False where no memory is found."""
     cdef double x = key_of(store, token, 0), y = key_of(store, token, 1), qx, qy
     cdef int q
     cdef int64_t found
     for q in range(4):
         qx = -x if q & 1 else x
         qy = -y if q & 2 else y
-        if qx < plane.quadrant[q].apex_x and qy < plane.quadrant[q].apex_y:
+        if covered(&plane.quadrant[q], qx, qy):
             drop(plane, store.peak)
             continue
-        found = enter(plane, store, q, qx, qy, token)
+        found = enter(plane, store, q, qx, qy, token, places[q])
         if found == FAILED:
             return False
         if found != ENTERED:
@@ -509,35 +511,48 @@ cdef bint plane_would_underflow(
     )
 
 
-cdef int plane_query(
-    const Plane *plane, const Store *store, double x, double y, Ties *winners
+cdef const Tree *plane_hull(
+    const Plane *plane, const Store *store, double x, double y
 ) noexcept nogil:
-    """The winners of a query that is not zero, over at least one key."""
-    cdef const Quadrant *quadrant = &plane.quadrant[(1 if x < 0 else 0) + (2 if y < 0 else 0)]
-    cdef const Tree *fringe = &quadrant.fringe
+    """The hull to search for a query that is not zero; NULL where all keys must be scored."""
     cdef double peak_x = store.peak[0], peak_y = store.peak[1]
-    cdef double best, near, s, part, inner, start = -INFINITY, stop = INFINITY
-    cdef double cut_x, cut_y
-    cdef Spot peak, left, right, at, end
-    cdef bint single = store.single
-    cdef double raw64[2]
-    cdef float raw32[2]
     if plane_underflows(plane, x, y) or (
         peak_x > 0 and peak_y > 0 and not (1e-270 < peak_x / peak_y < 1e270)
     ):
-        if store.prune and plane_underflows(plane, x, y):
-            return UNDERFLOWS
-        raw64[0] = x
-        raw64[1] = y
-        raw32[0] = <float>x
-        raw32[1] = <float>y
-        return scan(store, <const char *>raw32 if single else <const char *>raw64, winners)
+        return NULL
+    return &plane.quadrant[(1 if x < 0 else 0) + (2 if y < 0 else 0)].hull
+
+
+cdef int plane_scan(
+    const Plane *plane, const Store *store, double x, double y, Ties *winners
+) noexcept nogil:
+    """The winners among all keys, one by one."""
+    cdef double raw64[2]
+    cdef float raw32[2]
+    if store.prune and plane_underflows(plane, x, y):
+        return UNDERFLOWS
+    raw64[0] = x
+    raw64[1] = y
+    raw32[0] = <float>x
+    raw32[1] = <float>y
+    return scan(store, <const char *>raw32 if store.single else <const char *>raw64, winners)
+
+
+cdef int plane_query(
+    const Plane *plane, const Store *store, double x, double y, Spot peak, Ties *winners
+) noexcept nogil:
+    """The winners of a query that is not zero, given the hull's best key but for rounding."""
+    cdef const Quadrant *quadrant = &plane.quadrant[(1 if x < 0 else 0) + (2 if y < 0 else 0)]
+    cdef const Tree *fringe = &quadrant.fringe
+    cdef double best, near, s, part, start = -INFINITY, stop = INFINITY
+    cdef double cut_x, cut_y
+    cdef Spot left, right, at, end
+    cdef bint single = store.single
     winners.alone = False
     winners.count = 0
     x = fabs(x)
     y = fabs(y)
-    near = NEAR * plane.unit * bound(x, y, peak_x, peak_y) + 32 * plane.least
-    peak = find_mark(&quadrant.hull, x / y if y > 0 else INFINITY)
+    near = NEAR * plane.unit * bound(x, y, store.peak[0], store.peak[1]) + 32 * plane.least
     best = score(single, x, y, peak.node.key[peak.at], peak.node.low[peak.at])
     if not note(winners, peak.node.item[peak.at]):
         return NO_MEMORY

@@ -11,6 +11,11 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcpy, memset
 
+from .tree cimport soon
+
+cdef enum:
+    AHEAD = 8
+
 
 cdef inline int item_size(const Store *store) noexcept nogil:
     return 4 if store.single else 8
@@ -151,6 +156,10 @@ cdef int64_t add_token(Store *store, const char *key, const char *value) noexcep
         memcpy(sum_before(store, chunk), store.total, store.dv * item)
         memcpy(peak_before(store, chunk), store.peak, store.features * sizeof(double))
     keys = store.chunk[chunk]
+    if at + AHEAD < CHUNK:  # where the next tokens will be written
+        for f in range(store.d):
+            soon(keys + (f * CHUNK + at + AHEAD) * item)
+        soon(value_of(store, token + AHEAD))
     if store.single:
         for f in range(store.d):
             (<float *>keys)[f * CHUNK + at] = (<const float *>key)[f]

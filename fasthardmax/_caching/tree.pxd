@@ -28,6 +28,16 @@ cdef struct Spot:  # an entry, or a place between two: then ``at`` may be the le
     Node *node
     int at
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define soon(address) __builtin_prefetch(address)
+    #else
+    #define soon(address) ((void)(address))
+    #endif
+    """
+    void soon(const void *address) noexcept nogil  # will be read: fetch it meanwhile
+
 cdef Spot find(const Tree *tree, double key, double low) noexcept nogil
 cdef Spot find_mark(const Tree *tree, double mark) noexcept nogil
 cdef Spot insert(Tree *tree, Spot spot, double key, double low, double mark, int64_t item) noexcept nogil
@@ -63,3 +73,63 @@ cdef inline Spot preceding(Spot spot) noexcept nogil:
     else:
         spot.at -= 1
     return spot
+
+
+cdef inline Node *child(const Node *node, int at) noexcept nogil:
+    return <Node *><size_t>node.item[at]
+
+
+cdef inline int lower(const Node *node, double key, double low) noexcept nogil:
+    """How many entries of a node come before (key, low)."""
+    cdef int start = 0, stop = node.count, middle
+    while start < stop:
+        middle = (start + stop) // 2
+        if node.key[middle] < key or (node.key[middle] == key and node.low[middle] > low):
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+cdef inline int below(const Node *node, double mark) noexcept nogil:
+    """How many entries of a node have a smaller mark."""
+    cdef int start = 0, stop = node.count, middle
+    while start < stop:
+        middle = (start + stop) // 2
+        if node.mark[middle] < mark:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+cdef inline Node *towards(const Node *node, double key, double low) noexcept nogil:
+    """The child of an inner node in which to look for (key, low)."""
+    cdef int at = lower(node, key, low)
+    return child(node, at - 1 if at > 0 else 0)
+
+
+cdef inline Node *towards_mark(const Node *node, double mark) noexcept nogil:
+    cdef int at = below(node, mark)
+    return child(node, at - 1 if at > 0 else 0)
+
+
+cdef inline Spot at_mark(Node *leaf, double mark) noexcept nogil:
+    """The first entry of at least this mark, given the leaf where the search ends."""
+    cdef Spot spot
+    spot.node = leaf
+    spot.at = below(leaf, mark)
+    if spot.at == leaf.count:
+        if leaf.after != NULL:
+            spot.node = leaf.after
+            spot.at = 0
+        else:
+            spot.at -= 1
+    return spot
+
+
+cdef inline void soon_numbers(const double *numbers, int start, int stop) noexcept nogil:
+    """Fetch a part of an array, a cache line at a time."""
+    while start < stop:
+        soon(numbers + start)
+        start += 8

@@ -12,10 +12,6 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memmove
 
 
-cdef inline Node *child(const Node *node, int at) noexcept nogil:
-    return <Node *><size_t>node.item[at]
-
-
 cdef inline int slot(const Node *node) noexcept nogil:
     """Where a node stands in its parent."""
     cdef int at = 0
@@ -24,63 +20,27 @@ cdef inline int slot(const Node *node) noexcept nogil:
     return at
 
 
-cdef inline int lower(const Node *node, double key, double low) noexcept nogil:
-    """How many entries of a node come before (key, low)."""
-    cdef int start = 0, stop = node.count, middle
-    while start < stop:
-        middle = (start + stop) // 2
-        if node.key[middle] < key or (node.key[middle] == key and node.low[middle] > low):
-            start = middle + 1
-        else:
-            stop = middle
-    return start
-
-
 cdef Spot find(const Tree *tree, double key, double low) noexcept nogil:
     """The place before the first entry that is not before (key, low)."""
     cdef Spot spot
     cdef Node *node = tree.root
-    cdef int at
     spot.node = NULL
     spot.at = 0
     if node == NULL:
         return spot
     while not node.is_leaf:
-        at = lower(node, key, low)
-        node = child(node, at - 1 if at > 0 else 0)
+        node = towards(node, key, low)
     spot.node = node
     spot.at = lower(node, key, low)
     return spot
 
 
-cdef inline int below(const Node *node, double mark) noexcept nogil:
-    cdef int start = 0, stop = node.count, middle
-    while start < stop:
-        middle = (start + stop) // 2
-        if node.mark[middle] < mark:
-            start = middle + 1
-        else:
-            stop = middle
-    return start
-
-
 cdef Spot find_mark(const Tree *tree, double mark) noexcept nogil:
-    """The first entry with at least this mark, in a tree that has one."""
-    cdef Spot spot
+    """The first entry with at least this mark, or the last; in a tree that is not empty."""
     cdef Node *node = tree.root
-    cdef int at
     while not node.is_leaf:
-        at = below(node, mark)
-        node = child(node, at - 1 if at > 0 else 0)
-    spot.node = node
-    spot.at = below(node, mark)
-    if spot.at == node.count:
-        if node.after != NULL:
-            spot.node = node.after
-            spot.at = 0
-        else:
-            spot.at -= 1
-    return spot
+        node = towards_mark(node, mark)
+    return at_mark(node, mark)
 
 
 cdef Spot first(const Tree *tree) noexcept nogil:
@@ -167,6 +127,16 @@ cdef Node *fresh(Tree *tree, bint is_leaf) noexcept nogil:
     node.count = 0
     node.is_leaf = is_leaf
     return node
+
+
+cdef void give_back(Tree *tree, Node *node) noexcept nogil:
+    """Free a node; one is kept, for a hull that loses its only entry to the next key."""
+    tree.nodes -= 1
+    if tree.spare == NULL:
+        node.parent = NULL
+        tree.spare = node
+    else:
+        free(node)
 
 
 cdef bint reserve(Tree *tree, int number) noexcept nogil:
@@ -283,8 +253,7 @@ cdef void drop(Tree *tree, Node *node) noexcept nogil:
             drop(tree, parent)
         elif at == 0:
             tell_parents(parent)
-    free(node)
-    tree.nodes -= 1
+    give_back(tree, node)
 
 
 cdef Spot merge(Tree *tree, Node *left, Node *right, Spot spot) noexcept nogil:
@@ -318,8 +287,7 @@ cdef void thin(Tree *tree, Node *node) noexcept nogil:
         tree.root = child(node, 0)
         tree.root.parent = NULL
         tree.height -= 1
-        free(node)
-        tree.nodes -= 1
+        give_back(tree, node)
 
 
 cdef Spot remove(Tree *tree, Spot spot) noexcept nogil:

@@ -1,0 +1,64 @@
+"""The tokens of a layer as arrays, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._validate import check_count, check_finite
+from .core import Core
+
+__all__ = ["layer_state", "load_layer"]
+
+# What a pruned head needs beside its keys and values: sums over all tokens, and bounds.
+_PRUNED = ("keys", "values", "sums", "bounds")
+
+
+def layer_state(core: Core, layer: int) -> dict[str, Any]:
+    """Keys (n, H, d) and values (n, H, dv); where heads prune, lists of what each has kept."""
+    heads = [core.stored(layer, head) for head in range(core.n_heads)]
+    n_tokens = core.n_tokens(layer)
+    if not core.prune:
+        keys, values = (np.stack([head[i] for head in heads], axis=1) for i in range(2))
+        return {"n_tokens": n_tokens, "keys": keys, "values": values}
+    summaries = [core.summary(layer, head) for head in range(core.n_heads)]
+    each = ([*head, *summary] for head, summary in zip(heads, summaries, strict=True))
+    lists = map(list, zip(*each, strict=True))
+    return {"n_tokens": n_tokens, **dict(zip(_PRUNED, lists, strict=True))}
+
+
+def load_layer(core: Core, layer: int, state: dict[str, Any], dtype: np.dtype[Any]) -> None:
+    """Put the tokens of a state in place of a layer's own; ``ValueError`` if it is no state."""
+    core.clear(layer)
+    heads, d, dv = core.n_heads, core.head_dim, core.value_dim
+    n_tokens = check_count("state: n_tokens", state.get("n_tokens"), 0)
+    if not core.prune:
+        keys = _array(state, "keys", (n_tokens, heads, d), dtype)
+        values = _array(state, "values", (n_tokens, heads, dv), dtype)
+        done, reason = core.extend(layer, keys, values, None, None)
+        if reason is not None:
+            raise ValueError(f"state: got a token {done} that no cache holds ({reason})")
+        return
+    for head in range(heads):
+        one = {name: state[name][head] for name in _PRUNED}
+        keys = _array(one, "keys", (len(one["keys"]), d), dtype)
+        values = _array(one, "values", (len(keys), dv), dtype)
+        sums = _array(one, "sums", (3, dv), dtype)
+        bounds = _array(one, "bounds", (2, d), np.dtype(np.float64))
+        for name, array in (("keys", keys), ("values", values), ("sums", sums)):
+            check_finite(f"state: {name}", array)
+        core.restore(layer, head, keys, values, sums, bounds, n_tokens)
+
+
+def _array(
+    state: dict[str, Any], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    array = np.ascontiguousarray(state[name])
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(
+            f"state: got {name} of shape {array.shape} and dtype {array.dtype}, expected {shape} "
+            f"and {dtype}"
+        )
+    return array
