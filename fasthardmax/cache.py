@@ -325,7 +325,7 @@ class HardmaxCache:
         Raises
         ------
         ValueError, TypeError
-            As :meth:`step`; then no token is inserted.
+            As :meth:`step`; then no token is inserted, nor after a keyboard interrupt.
 
         Examples
         --------
@@ -347,13 +347,19 @@ class HardmaxCache:
         out = None if queries is None else np.empty(arrays["values"].shape, self.dtype)
         before = self.n_tokens(layer)
         saved = layer_state(self._core, layer) if self.prune else None
-        done, reason = self._core.extend(
-            layer, arrays["keys"], arrays["values"], arrays.get("queries"), out
-        )
-        if reason is None:
-            return None if out is None else as_given(out, queries)
-        bad = {name: array[done] for name, array in arrays.items()}
-        error = explained(self._core, reason, layer, bad, self._dtype, f" at token {done}")
+        error: BaseException
+        try:
+            done, reason = self._core.extend(
+                layer, arrays["keys"], arrays["values"], arrays.get("queries"), out
+            )
+        except KeyboardInterrupt as interrupt:
+            error = interrupt
+        else:
+            if reason is None:
+                return None if out is None else as_given(out, queries)
+            bad = {name: array[done] for name, array in arrays.items()}
+            at = f" at token {done}"
+            error = explained(self._core, reason, layer, bad, self._dtype, at)
         if saved is None:
             self._core.truncate(layer, before)
         else:

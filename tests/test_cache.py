@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -209,6 +210,42 @@ def test_pruning_gives_memory_back() -> None:
     for cache in (small, large):
         cache.extend(0, keys, values)
     assert small.nbytes < 200_000 < 32 * 50_000 < large.nbytes
+
+
+def test_tiny_keys_after_large_ones_were_taken_back() -> None:
+    """Which queries underflow is judged by the keys dropped now, not by those dropped before."""
+    corners = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1], [0, 0]], float)
+    cache = HardmaxCache(1, 1)
+    large, values = tokens(corners)
+    cache.append(0, 1e-160 * large[0], values[0])
+    cache.extend(0, large, values)
+    cache.truncate(1)
+    cache.extend(0, 1e-160 * large[1:], values[1:])
+    query = np.full((1, 1, 2), 3e-164)
+    expected = reference(query, 1e-160 * large, values)
+    assert_same_bits(cache.query(0, query[0]), expected[0])
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that interrupt")
+@pytest.mark.parametrize("prune", [False, True], ids=["all kept", "pruned"])
+def test_an_interrupted_prompt_leaves_no_token(prune: bool) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    j = np.arange(2_000_000.0)
+    keys = np.stack([2 * j, -(j**2)], axis=1)[:, None]
+    cache = HardmaxCache(1, 1, prune=prune)
+    cache.extend(0, keys[:500], keys[:500])
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            cache.extend(0, keys[500:], keys[500:])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(cache) == 500
+    assert cache.query(0, [[4e5, 1]]).tolist() == keys[499].tolist()
 
 
 # --- Ties ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 cimport cython
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
@@ -20,7 +21,6 @@ from .layer cimport (
     head_kept,
     layer_append,
     layer_bytes,
-    layer_check,
     layer_forget,
     layer_query,
     layer_step,
@@ -174,6 +174,8 @@ cdef class Core:
             q = cnp.PyArray_BYTES(<cnp.ndarray>queries)
             answer = cnp.PyArray_BYTES(<cnp.ndarray>out)
         while t < total and code == FINE:
+            if t % 4096 == 0:
+                PyErr_CheckSignals()
             if q != NULL:
                 code = layer_step(
                     to,

@@ -40,7 +40,7 @@ cdef enum Refusal:  # beside the codes of a store
 cdef bint open_layer(Layer *layer, int heads, int d, int dv, bint single, bint prune) noexcept nogil
 cdef void close_layer(Layer *layer) noexcept nogil
 cdef int layer_check(
-    const Layer *layer, const char *keys, const char *queries, const char *values, bint answering
+    const Layer *layer, const char *keys, const char *queries, const char *values
 ) noexcept nogil
 cdef int layer_step(
     Layer *layer, const char *keys, const char *queries, const char *values, char *out

@@ -214,7 +214,7 @@ cdef bint underflows(const Head *head, int d, const real *key, const real *query
 
 
 cdef int layer_check(
-    const Layer *layer, const char *keys, const char *queries, const char *values, bint answering
+    const Layer *layer, const char *keys, const char *queries, const char *values
 ) noexcept nogil:
     if layer.broken:
         return BROKEN
@@ -343,19 +343,19 @@ cdef int ask_all(Layer *layer, const char *queries, char *out) noexcept nogil:
 
 
 cdef int layer_append(Layer *layer, const char *keys, const char *values) noexcept nogil:
-    cdef int code = layer_check(layer, keys, NULL, values, False)
+    cdef int code = layer_check(layer, keys, NULL, values)
     return code if code != FINE else insert_all(layer, keys, values)
 
 
 cdef int layer_query(Layer *layer, const char *queries, char *out) noexcept nogil:
-    cdef int code = layer_check(layer, NULL, queries, NULL, True)
+    cdef int code = layer_check(layer, NULL, queries, NULL)
     return code if code != FINE else ask_all(layer, queries, out)
 
 
 cdef int layer_step(
     Layer *layer, const char *keys, const char *queries, const char *values, char *out
 ) noexcept nogil:
-    cdef int code = layer_check(layer, keys, queries, values, True)
+    cdef int code = layer_check(layer, keys, queries, values)
     if code == FINE:
         code = insert_all(layer, keys, values)
         if code != FINE:

@@ -22,7 +22,7 @@ cdef struct Plane:
     double unit  # roundoff
     double least  # smallest subnormal
     bint dropped  # some key is in no tree
-    double floor_x  # peaks when the first key was dropped, or less
+    double floor_x  # least peaks when a key was dropped
     double floor_y
     int64_t *log  # what was done to the trees, to be undone; none when pruning
     int64_t logged

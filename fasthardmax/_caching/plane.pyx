@@ -174,10 +174,9 @@ cdef bint loses(
 
 
 cdef inline void drop(Plane *plane, const double *peak) noexcept nogil:
-    if not plane.dropped:
-        plane.dropped = True
-        plane.floor_x = min(plane.floor_x, peak[0])
-        plane.floor_y = min(plane.floor_y, peak[1])
+    plane.dropped = True
+    plane.floor_x = min(plane.floor_x, peak[0])
+    plane.floor_y = min(plane.floor_y, peak[1])
 
 
 cdef void find_apex(const Plane *plane, Quadrant *quadrant, const double *peak) noexcept nogil:
