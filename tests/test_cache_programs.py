@@ -18,7 +18,7 @@ from .compare import assert_same_bits
 
 TIES = ("mean", "first", "last")
 N_HEADS = 2
-steady = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+steady = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
 
 class Plain:
@@ -50,6 +50,8 @@ def _line(step: tuple[float, float], start: tuple[float, float], order: Any) -> 
     return np.array(start) + np.arange(40)[order, None] * np.array(step)
 
 
+_MOVES = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 2), -1).reshape(-1, 2)
+
 SETS: dict[str, Any] = {
     "lattice": lambda t: np.stack(np.meshgrid([-1, 0, 1, 2], [-1, 0, 1]), -1).reshape(-1, 2),
     "sixths": lambda t: np.stack(np.meshgrid(*[np.arange(-2, 3) / 6] * 2), -1).reshape(-1, 2),
@@ -66,6 +68,9 @@ SETS: dict[str, Any] = {
         [circle(24, t), (circle(24, t)[:, None] + circle(24, t)).reshape(-1, 2)[:40] / 2]
     ),
     "within an ulp": lambda t: ulp_neighbours(30, 2, t),
+    "corners, each some keys within ulps": lambda t: np.concatenate(
+        [circle(7, t) + m * np.spacing(np.abs(circle(7, t))) for m in _MOVES]
+    ),
     "collinear": lambda t: _line((0.1, 0.3), (0, 0), slice(None)),
     "collinear, falling": lambda t: _line((0.1, -0.3), (0.7, 0.1), slice(None, None, -1)),
     "collinear, exactly": lambda t: _line((2, -3), (5, 1), slice(None)),

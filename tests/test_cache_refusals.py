@@ -137,6 +137,21 @@ def test_a_mean_that_overflows_takes_its_token_back() -> None:
         cache.query(0, 0 * ONE)
 
 
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_scores_are_bounded_by_the_keys_that_are_left(d: int) -> None:
+    cache = HardmaxCache(1, 1, d)
+    large, small, query = (np.full((1, d), size) for size in (1e200, 1.0, 1e200))
+    cache.append(0, small, small)
+    cache.append(0, large, large)
+    cache.append(0, small, small)
+    for n in (3, 2):
+        cache.truncate(n)
+        with pytest.raises(ValueError, match=r"^queries and keys: got scores that may reach"):
+            cache.query(0, query)
+    cache.truncate(1)
+    assert_same_bits(cache.query(0, query), small)
+
+
 def test_a_pruned_cache_refuses_values_whose_sum_could_overflow() -> None:
     cache = full(prune=True)
     message = "^values: got a magnitude of 1e.308, expected at most 2.14e.306 in float64"
