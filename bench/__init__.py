@@ -10,8 +10,9 @@
 ``cases.py`` lists what is measured and ``contestants/`` who takes part, each in a process of its
 own (``worker.py``). ``race.py`` checks every answer against the definition (``verdict.py``) and
 then times the contestants in turns, so that a disturbance of the machine meets all of them;
-``sections.py`` says which races are run, ``searching.py`` which of the near-linear engines, and
-``depth.py`` measures infinitely many layers.
+``sections.py`` says which races are run, ``searching.py`` which of the near-linear engines,
+``decoding.py`` which of the decoders: those take the tokens of ``streams.py`` one by one
+(``playback.py``). ``depth.py`` measures infinitely many layers, ``softmax.py`` softmax ones.
 ``ceilings.py`` measures the machine. Run it from the root of the repository, with the extra
 ``bench`` installed and the machine otherwise idle.
 """

@@ -19,7 +19,7 @@ from fasthardmax._validate import check_threads
 try:
     from . import report, softmax
     from .ceilings import measure_ceilings
-    from .contestants import INDEXED, OWN, PEERS
+    from .contestants import CACHES, DECODERS, INDEXED, OWN, PEERS
     from .race import FULL, QUICK, Track
     from .sections import SECTIONS, Field
 except ImportError as error:
@@ -80,7 +80,7 @@ def wrong_answers(results: dict[str, Any]) -> list[str]:
         f"{record['name']}: {record['case']}"
         for records in results["sections"].values()
         for record in records
-        if record.get("name") in (*OWN, softmax.OWN)
+        if record.get("name") in (*OWN, softmax.OWN, *CACHES)
         and (record.get("wrong") or record.get("inexact") or record.get("not_first"))
     ]
 
@@ -88,17 +88,17 @@ def wrong_answers(results: dict[str, Any]) -> list[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="small grid, under two minutes (full: about 35)"
+        "--quick", action="store_true", help="small grid, about two minutes (full: about 40)"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("bench", "results"), metavar="DIR", help="%(default)s"
     )
     parser.add_argument(
         "--contestants",
-        type=_list_of([*OWN, *PEERS, *INDEXED]),
+        type=_list_of([*OWN, *PEERS, *INDEXED, *DECODERS]),
         metavar="A,B",
-        help=f"any of {', '.join([*OWN, *PEERS, *INDEXED])}; by default direct and all peers, and "
-        "in the near-linear sections all that fit",
+        help=f"any of {', '.join([*OWN, *PEERS, *INDEXED, *DECODERS])}; by default direct and all "
+        "peers, and in the near-linear sections and in decoding all that fit",
     )
     parser.add_argument(
         "--sections",

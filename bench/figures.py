@@ -9,13 +9,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from .contestants import OWN
+from .contestants import CACHES, OWN
+from .decoding_tables import series as decoding_series
 from .depth_tables import PASSES_TARGETS, passes_by_kind
 from .search_tables import growth_series as search_series
 from .tables import best_rate, growth_series, pairs_per_second, timed
 from .timing import growth_exponent
 
-__all__ = ["depth", "growth", "near_linear", "speed"]
+__all__ = ["decoding", "depth", "growth", "near_linear", "speed"]
 
 # Okabe and Ito's colours, told apart by all kinds of colour vision; the package's own in black.
 _STYLES = {
@@ -44,6 +45,12 @@ _SEARCHERS = {
     "sklearn-trees": ("scikit-learn trees", "#E69F00", "<"),
     "hull": ("SciPy hull, product", "#CC79A7", "X"),
     "hull-angles": ("SciPy hull, angles", "#56B4E9", "D"),
+}
+_DECODERS = {
+    "cache": ("fasthardmax, HardmaxCache", "black", "o"),
+    "hull-trick": ("C++ hull trick", "#009E73", "P"),
+    "numpy-cache": ("NumPy", "#0072B2", "s"),
+    "torch-cache": ("PyTorch", "#D55E00", "^"),
 }
 _PAPER: Any = {
     "font.size": 8,
@@ -138,31 +145,58 @@ def depth(results: dict[str, Any], path: Path) -> bool:
 
 def near_linear(results: dict[str, Any], path: Path) -> bool:
     """Seconds for all n queries of the near-linear races, one panel a d; False without any."""
-    by_d = {
-        d: {name: by_n for name, by_n in series.items() if len(by_n) > 1 and name in _SEARCHERS}
+    panels = {
+        f"Gaussian, d = {d}, float64": series
         for d, series in sorted(search_series(results).items())
     }
-    by_d = {d: series for d, series in by_d.items() if series}
-    if not by_d:
+    return _over_n(panels, _SEARCHERS, "points n", "seconds for all n queries", path)
+
+
+def decoding(results: dict[str, Any], path: Path) -> bool:
+    """Microseconds of a step over the tokens so far, one panel a stream; False without any."""
+    panels = {
+        stream: series
+        for stream, series in decoding_series(results).items()
+        if ", d = 2, float64" in stream
+    }
+    return _over_n(panels, _DECODERS, "tokens so far n", "µs a step", path)
+
+
+def _over_n(
+    panels: dict[str, dict[str, dict[int, float]]],
+    styles: dict[str, tuple[str, str, str]],
+    across: str,
+    up: str,
+    path: Path,
+) -> bool:
+    """``[title][contestant][n]`` with fitted exponents; False where nothing has two sizes."""
+    drawn = {}
+    for title, series in panels.items():
+        if curves := {k: by_n for k, by_n in series.items() if len(by_n) > 1 and k in styles}:
+            drawn[title] = curves
+    if not drawn:
         return False
+    columns = min(len(drawn), 2)
+    rows = -(-len(drawn) // columns)
     with plt.rc_context(_PAPER):
-        figure, row = plt.subplots(
-            1, len(by_d), figsize=(3.5 * len(by_d), 3.6), sharey=True, squeeze=False,
+        figure, grid = plt.subplots(
+            rows, columns, figsize=(3.5 * columns, 3.6 * rows), sharey=True, squeeze=False,
             layout="constrained",
         )  # fmt: skip
-        for axes, (d, series) in zip(row[0], by_d.items(), strict=True):
-            for name in sorted(series, key=lambda name: -_last(series[name])):
-                sizes, seconds = zip(*sorted(series[name].items()), strict=True)
-                title, colour, marker = _SEARCHERS[name]
-                label = f"{title}, $n^{{{growth_exponent(sizes, seconds):.2f}}}$"
+        for axes in grid.flat[len(drawn) :]:
+            axes.set_visible(False)
+        for axes, (title, curves) in zip(grid.flat, drawn.items(), strict=False):
+            for name in sorted(curves, key=lambda name: -_last(curves[name])):
+                sizes, seconds = zip(*sorted(curves[name].items()), strict=True)
+                tool, colour, marker = styles[name]
+                label = f"{tool}, $n^{{{growth_exponent(sizes, seconds):.2f}}}$"
                 axes.plot(
                     sizes, seconds, color=colour, marker=marker, label=label, zorder=_order(name)
                 )
-            axes.set(
-                title=f"Gaussian, d = {d}, float64", xlabel="points n", xscale="log", yscale="log"
-            )
+            axes.set(title=title, xlabel=across, xscale="log", yscale="log")
             axes.legend(fontsize=6)
-        row[0, 0].set_ylabel("seconds for all n queries")
+        for axes in grid[:, 0]:
+            axes.set_ylabel(up)
         figure.savefig(path)
         plt.close(figure)
     return True
@@ -195,7 +229,7 @@ def _style(name: str) -> tuple[str, str]:
 
 def _order(name: str) -> int:
     """The package's own curve lies on top."""
-    return 3 if name in OWN else 2
+    return 3 if name in (*OWN, *CACHES) else 2
 
 
 def _legend(figure: Any, axes: Axes) -> None:

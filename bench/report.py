@@ -1,8 +1,8 @@
 """``python -m bench.report DIR``: the results in DIR as Markdown tables and figures.
 
 Reads ``results.json`` of ``python -m bench`` and ``operator.json`` of pytest-benchmark, whichever
-are there; writes ``report.md`` and the figures ``speed.png``, ``growth.png``, ``near-linear.png``
-and ``depth.png``. ``--into README.md`` also puts the short tables between the markers
+are there; writes ``report.md`` and the figures ``speed.png``, ``growth.png``, ``near-linear.png``,
+``depth.png`` and ``decoding.png``. ``--into README.md`` also puts the short tables between the markers
 ``<!-- bench -->`` and ``<!-- /bench -->`` of that file.
 """
 
@@ -15,7 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import depth_tables, figures, operator_table, search_tables, softmax, tables
+from . import (
+    decoding_tables,
+    depth_tables,
+    figures,
+    operator_table,
+    search_tables,
+    softmax,
+    tables,
+)
 
 __all__ = ["OPERATOR", "REPORT", "RESULTS", "put_between_markers", "render", "short", "write"]
 
@@ -56,6 +64,12 @@ def render(results: dict[str, Any]) -> str:
         ("What auto chose, and why", search_tables.choices(results)),
         ("Infinite depth", depth_tables.clouds(results)),
         ("Layers of many small clouds", depth_tables.batches(results)),
+        ("Decoding, one step of all heads on one core", decoding_tables.steps(results)),
+        ("Decoding, growth with n", decoding_tables.growth(results)),
+        ("Decoding, a prompt at once", decoding_tables.prompts(results)),
+        ("Decoding, a whole trace", decoding_tables.traces(results)),
+        ("Decoding, memory", decoding_tables.memory(results)),
+        ("Decoding, agreement with the canonical answers", decoding_tables.agreement(results)),
         ("All timings", tables.details(results)),
     ]  # fmt: skip
     return "\n".join(f"## {title}\n\n{table}" for title, table in parts if table)
@@ -70,6 +84,7 @@ def short(directory: Path) -> str:
             search_tables.summary(results),
             depth_tables.summary(results),
             tables.agreement(results),
+            decoding_tables.summary(results),
         ]
     if (measured := _read(directory / OPERATOR)) is not None:
         parts.append(operator_table.markdown_table(measured))
@@ -86,6 +101,7 @@ def write(directory: Path) -> None:
             "growth.png": figures.growth,
             "near-linear.png": figures.near_linear,
             "depth.png": figures.depth,
+            "decoding.png": figures.decoding,
         }
         for name, draw in drawn.items():
             if draw(results, directory / name):

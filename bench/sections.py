@@ -10,9 +10,9 @@ from typing import Any
 from fasthardmax._problem import self_attention
 from fasthardmax.engines import direct
 
-from . import cases, depth, searching, softmax
+from . import cases, decoding, depth, searching, softmax
 from .cases import Case
-from .contestants import INDEXED, OWN, PEERS
+from .contestants import DECODERS, INDEXED, OWN, PEERS
 from .race import Entrant, Track
 
 __all__ = ["SECTIONS", "Field"]
@@ -38,7 +38,7 @@ class Field:
     def everyone(self) -> list[Entrant]:
         if self.names is None:
             return self.entrants(["direct", *PEERS])
-        return self.entrants([name for name in self.names if name not in INDEXED])
+        return self.entrants([name for name in self.names if name not in (*INDEXED, *DECODERS)])
 
     def race_all(self, grid: Iterator[Case]) -> Iterator[Record]:
         for case in grid:
@@ -118,4 +118,5 @@ SECTIONS: dict[str, Callable[[Field], Iterator[Record]]] = {
     "near-linear growth": searching.growth,
     "softmax": softmax.race,
     "depth": depth.depth,
+    "decoding": decoding.decoding,
 }

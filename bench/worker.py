@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cases import Case
-from .contestants import Contestant, load
+from .contestants import Contestant, Decoder, Shape, load
+from .playback import Playback
+from .streams import Decoding
 
 __all__ = ["Description", "Failed", "Missing", "Prepared", "Worker"]
 
@@ -27,6 +30,7 @@ _KEPT_ROWS = 10_000
 _FIRST_PART = 1024  # points of the first trial of what is not proportional to the queries
 _TRIAL_POINTS = 10_000
 _LONG = 2.0  # seconds of a call beside which compilation is short
+_SHARES = 8  # one timing's part of the tokens that are to be timed, at most
 
 Array = NDArray[Any]
 
@@ -103,7 +107,10 @@ class Worker:
         return self._call("explain", case)
 
     def memory(self, case: Case) -> int:
-        """Bytes by which the peak of resident memory grows in one call of ``case``."""
+        """Bytes by which the peak of resident memory grows in one call of ``case``.
+
+        Of a decoder, those by which it has grown for good.
+        """
         return self._call("memory", case)
 
     def close(self) -> None:
@@ -165,11 +172,15 @@ class _Server:
 
     def describe(self) -> Description:
         c = self._contestant
-        offered = {"winners": c.winners or c.indexes, "attend": c.attend}
+        offered = {
+            "winners": c.winners or c.indexes, "attend": c.attend, "decode": c.decode
+        }  # fmt: skip
         forms = tuple(form for form, settings in offered.items() if settings)
         return Description(c.title, c.version, c.ties, c.dtypes, forms, c.note, c.max_features)
 
     def prepare(self, case: Case, call_seconds: float, whole_seconds: float) -> Prepared:
+        if isinstance(case, Decoding):
+            return self._prepare_decoder(case, call_seconds)
         settings = getattr(self._contestant, case.form)
         arguments = case.arguments()
         self._index = lambda: None
@@ -199,6 +210,29 @@ class _Server:
         answer = self._last
         kept = answer[..., :_KEPT_ROWS, :] if case.form == "attend" else answer[:_KEPT_ROWS]
         return Prepared(setting, rows, seconds, np.array(kept))
+
+    def _prepare_decoder(self, case: Decoding, call_seconds: float) -> Prepared:
+        """Choose the fastest setting by the steps that are checked, and how many to time."""
+        trials: dict[str, tuple[float, Playback, float]] = {}
+        for name, make in self._contestant.decode.items():
+            begin = time.perf_counter()
+            playback = Playback(make, case)
+            filling = time.perf_counter() - begin
+            playback.ready(case.n_queries)
+            trials[name] = _seconds(playback.run), playback, filling
+        setting = min(trials, key=lambda name: trials[name][0])
+        seconds, playback, filling = trials[setting]
+        if case.part == "steps":
+            seconds /= case.n_queries
+            share = (case.n_tokens - case.n_keys) // _SHARES
+            rows = min(share, max(1, int(call_seconds / seconds)))
+            self._index, self._call = partial(playback.ready, rows), Playback.run
+            # Every so often the decoder is filled again.
+            return Prepared(setting, rows, rows * seconds + filling / _SHARES, playback.answers)
+        rows = case.n_keys - case.start
+        self._index = lambda: None
+        self._call = lambda index: playback.start().ready(rows).run()
+        return Prepared(setting, rows, self._first_call(), playback.answers)
 
     def _foretell(self, query: Array, key: Array, limit: float) -> bool:
         """Whether a call will take about ``limit`` or less, by ever larger parts of the cloud.
@@ -262,6 +296,10 @@ class _Server:
 
     def answer(self, case: Case) -> Array:
         function = next(iter(getattr(self._contestant, case.form).values()))
+        if isinstance(case, Decoding):
+            playback = Playback(function, case).ready(case.n_queries)
+            playback.run()
+            return playback.answers
         answer: Array = function(**case.arguments())
         return answer
 
@@ -281,12 +319,26 @@ class _Server:
     def memory(self, case: Case) -> int:
         functions = getattr(self._contestant, case.form)
         function = next(iter(functions.values()))
+        if isinstance(case, Decoding):
+            return _kept(function, case)
         query, key = case.arguments()["query"], case.arguments()["key"]
         function(query[:256].copy(), key[:256].copy())  # libraries, threads and compiled code
         before = _resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
         function(query, key)
         return _resident("VmHWM") - before
+
+
+def _kept(make: Callable[[Shape], Decoder], case: Decoding) -> int:
+    """Bytes by which resident memory has grown once a decoder holds the tokens."""
+    Playback(make, replace(case, n_keys=2 * case.n_queries))  # libraries
+    case.tokens()
+    ctypes.CDLL(None).malloc_trim(0)  # or the decoder would reuse what was freed; glibc only
+    before = _resident("VmRSS")
+    playback = Playback(make, case)
+    after = _resident("VmRSS")
+    del playback
+    return after - before
 
 
 def _seconds_per_row(function: Callable[..., Any], query: Array, *key: Array) -> float:
