@@ -2,8 +2,8 @@
 
 Reads ``results.json`` of ``python -m bench`` and ``operator.json`` of pytest-benchmark, whichever
 are there; writes ``report.md`` and the figures ``speed.png``, ``growth.png``, ``near-linear.png``,
-``depth.png`` and ``decoding.png``. ``--into README.md`` also puts the short tables between the markers
-``<!-- bench -->`` and ``<!-- /bench -->`` of that file.
+``depth.png`` and ``decoding.png``. ``--into README.md`` also puts the short tables between the
+markers ``<!-- bench -->`` and ``<!-- /bench -->`` of that file.
 """
 
 from __future__ import annotations
