@@ -52,7 +52,9 @@ def plot_layers(trajectory: Trajectory, layers: Sequence[int] | None = None) -> 
     Raises
     ------
     ValueError
-        For a batch of clouds, no points, or a layer that is not recorded.
+        For a batch of clouds, no points, no layers, or a layer that is not recorded.
+    TypeError
+        For anything but a trajectory.
     ImportError
         On import of this module, if matplotlib is missing.
 
@@ -75,11 +77,14 @@ def plot_layers(trajectory: Trajectory, layers: Sequence[int] | None = None) -> 
     >>> [panel.get_title() for panel in plot_layers(run).axes]
     ['layer 0', 'layer 1', 'layer 2', 'layer 5', 'layer 30']
     """
-    check_one_cloud(trajectory)
+    check_one_cloud(trajectory, layers=True)
     recorded = sorted(trajectory.recorded)
     if layers is None:
         wanted = {*_LAYERS, trajectory.n_layers}
         layers = [layer for layer in recorded if layer in wanted]
+    layers = list(layers)
+    if not layers:
+        raise ValueError(f"layers: got none, expected recorded layers ({_listed(recorded)})")
     for layer in layers:
         if layer not in trajectory.recorded:
             raise ValueError(
@@ -208,4 +213,4 @@ def _add_legend(figure: Figure, scene: _Scene) -> None:
         entries.append((Line2D([], [], color="#555555", linewidth=0.9), "path so far"))
     if len(scene.leaders) > 1:
         entries.append((Patch(**HULL_STYLE), "convex hull of the leaders"))
-    add_legend(figure, entries)
+    add_legend(figure, entries, columns=len(entries) if figure.get_figwidth() > 9 else 2)
