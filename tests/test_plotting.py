@@ -372,12 +372,14 @@ def test_what_is_no_result_gets_one_sentence() -> None:
 
 
 @pytest.mark.parametrize("n_layers", [0, 1, 2, 4, 30])
-def test_the_legend_fits_the_figure(n_layers: int) -> None:
+def test_titles_and_legend_fit_the_figure(n_layers: int) -> None:
     start = [[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [0.5, 0.0], [0.3, 0.2]]
     figure = plot_layers(run(start, n_layers=n_layers))
     FigureCanvasAgg(figure).draw()
-    box, room = figure.legends[0].get_window_extent(), figure.bbox
-    assert (room.x0 <= box.x0, box.x1 <= room.x1) == (True, True)
+    for text in (figure.legends[0], *(panel.title for panel in figure.axes)):
+        box = text.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
