@@ -31,7 +31,8 @@ def save_trajectory(
 
     Its arrays: ``layers`` (K,), the recorded layer numbers; ``points`` (K, n, d); ``first`` and
     ``count`` (K, n), the winners; ``leaders`` (m,); ``leader_layer`` and ``labels`` (n,);
-    ``alpha``; ``beta``; ``engine``; ``n_passes``; and ``A`` (d, d) if it is given.
+    ``alpha``; ``beta``; ``engine``; ``n_passes``; and ``A`` (d, d) if it is given. ``OSError`` if
+    it cannot be written; :func:`load_trajectory` reads it.
     """
     layers = sorted(trajectory.recorded)
     arrays: dict[str, Any] = {
@@ -138,7 +139,7 @@ def save_equilibrium(
 
     Its arrays: ``limit`` (n, d); ``kind``, ``labels``, ``settled_at``, ``residual`` and
     ``leader_of`` (n,); ``leaders`` (m,); ``n_layers``; ``n_passes``; ``alpha``; ``engine``; and
-    ``A`` (d, d) if it is given.
+    ``A`` (d, d) if it is given. ``OSError`` if it cannot be written; ``numpy.load`` reads it.
     """
     names = (
         "limit", "kind", "labels", "settled_at", "residual", "leader_of", "leaders", "n_layers",
