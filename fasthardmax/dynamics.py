@@ -346,7 +346,7 @@ def _recording(
     """Which layers before the last to keep, and the callback if there is one."""
     if isinstance(record, TrajectoryStore):
         return record.keeps, None
-    if callable(record):
+    if callable(record) and not isinstance(record, type):  # TrajectoryStore, without its path
         return (lambda _: False), record
     if isinstance(record, str) and record in ("last", "all"):
         return (lambda _: record == "all"), None
