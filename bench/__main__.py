@@ -88,7 +88,7 @@ def wrong_answers(results: dict[str, Any]) -> list[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="small grid, about two minutes (full: about 40)"
+        "--quick", action="store_true", help="small grid, about two minutes (full: about 45)"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("bench", "results"), metavar="DIR", help="%(default)s"

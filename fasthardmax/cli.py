@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from . import _cli_long_runs, info
 from ._new_file import new_file
 from ._validate import check_count
-from .dynamics import METHODS, simulate
+from .dynamics import METHODS, Trajectory, simulate
 from .engines import engine_names
 from .equilibrium import equilibrium
 from .inputs import BUILT_IN, Cloud, read_array, read_cloud
@@ -222,18 +222,7 @@ def _simulate(args: argparse.Namespace) -> None:
         with _reported(OSError), new_directory(args.out, force=args.force) as folder:
             begin = time.perf_counter()
             with _reported(ValueError, TypeError, ImportError, RuntimeError, MemoryError):
-                trajectory = simulate(
-                    cloud.points,
-                    alpha=args.alpha,
-                    n_layers=args.layers,
-                    A=A,
-                    beta=args.beta,
-                    method=args.method,
-                    record=args.record,
-                    engine=args.engine,
-                    num_threads=args.threads,
-                    progress=sys.stderr.isatty(),
-                )
+                trajectory = _trajectory(args, cloud, A, args.record)
             seconds = time.perf_counter() - begin
             summary = _summary.summarise(trajectory, seconds)
             summary["input"] = args.input
@@ -252,6 +241,23 @@ def _simulate(args: argparse.Namespace) -> None:
     _summary.print_table(summary, args.out)
 
 
+def _trajectory(
+    args: argparse.Namespace, cloud: Cloud, A: NDArray[Any] | None, record: Any
+) -> Trajectory:
+    return simulate(
+        cloud.points,
+        alpha=args.alpha,
+        n_layers=args.layers,
+        A=A,
+        beta=args.beta,
+        method=args.method,
+        record=record,
+        engine=args.engine,
+        num_threads=args.threads,
+        progress=sys.stderr.isatty(),
+    )
+
+
 def _simulate_long(args: argparse.Namespace, cloud: Cloud, A: NDArray[Any] | None) -> None:
     every = {"all": 1, "last": None}.get(args.record, args.record)
     notes = {"input": args.input, "A_from": args.A or cloud.A_name}
@@ -259,18 +265,7 @@ def _simulate_long(args: argparse.Namespace, cloud: Cloud, A: NDArray[Any] | Non
         store = TrajectoryStore(
             args.out, every=every, checkpoint=args.checkpoint, overwrite=args.force, attrs=notes
         )
-        trajectory = simulate(
-            cloud.points,
-            alpha=args.alpha,
-            n_layers=args.layers,
-            A=A,
-            beta=args.beta,
-            method=args.method,
-            record=store,
-            engine=args.engine,
-            num_threads=args.threads,
-            progress=sys.stderr.isatty(),
-        )
+        trajectory = _trajectory(args, cloud, A, store)
     with _reported(OSError):
         _cli_long_runs.sum_up(trajectory, args.out)
 

@@ -108,10 +108,11 @@ def simulate(
     beta : float in [0, inf], default inf
         Inverse temperature. Infinite: hardmax. Finite: softmax attention, in which every point
         counts, ``mean = sum_j p_ij x_j`` with ``p_ij ~ exp(beta <A x_i, x_j>)``; for comparison.
-    method : {"settling", "stepped"}, default "settling"
-        "settling" does not search for the winners of points whose future is known: it is closer to
-        exact dynamics, and a thousand layers take it about as long as two. "stepped" finds every
-        point's winners at every layer, in the canonical arithmetic.
+    method : {"settling", "stepped"}, optional
+        "settling", the default, does not search for the winners of points whose future is known: it
+        is closer to exact dynamics, and a thousand layers take it about as long as two. "stepped"
+        finds every point's winners at every layer, in the canonical arithmetic; with a finite
+        ``beta`` it is the only one.
     record : {"last", "all"} or int or callable or TrajectoryStore, default "last"
         Which layers to keep: the last, all, or every so many (the start and the last included).
         A callable is given ``(layer, points, winners)`` at every layer, 0 and the last included;
@@ -135,6 +136,8 @@ def simulate(
         ``beta``.
     TypeError
         For inputs that are not real numbers of at most 64 bits.
+    OSError
+        If a store cannot be written.
 
     Notes
     -----
@@ -343,7 +346,7 @@ def _recording(
     """Which layers before the last to keep, and the callback if there is one."""
     if isinstance(record, TrajectoryStore):
         return record.keeps, None
-    if callable(record):
+    if callable(record) and not isinstance(record, type):  # TrajectoryStore, without its path
         return (lambda _: False), record
     if isinstance(record, str) and record in ("last", "all"):
         return (lambda _: record == "all"), None

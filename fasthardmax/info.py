@@ -19,6 +19,7 @@ OPTIONAL = {
     "scipy": "plot",
     "imageio-ffmpeg": "video",
     "scikit-learn": "data",
+    "zarr": "store",
     "torch": "torch",
     "numba-cuda": "cuda",
 }

@@ -17,6 +17,12 @@ from .equilibrium import Equilibrium
 
 __all__ = ["RUN_FILES", "load_trajectory", "new_directory", "save_equilibrium", "save_trajectory"]
 
+# The arrays of a saved trajectory that are read.
+_TRAJECTORY = {
+    "layers", "points", "first", "count", "leader_layer", "labels", "alpha", "beta", "engine",
+    "n_passes",
+}  # fmt: skip
+
 
 def save_trajectory(
     path: str | os.PathLike[str], trajectory: Trajectory, A: NDArray[Any] | None = None
@@ -25,7 +31,8 @@ def save_trajectory(
 
     Its arrays: ``layers`` (K,), the recorded layer numbers; ``points`` (K, n, d); ``first`` and
     ``count`` (K, n), the winners; ``leaders`` (m,); ``leader_layer`` and ``labels`` (n,);
-    ``alpha``; ``beta``; ``engine``; ``n_passes``; and ``A`` (d, d) if it is given.
+    ``alpha``; ``beta``; ``engine``; ``n_passes``; and ``A`` (d, d) if it is given. ``OSError`` if
+    it cannot be written; :func:`load_trajectory` reads it.
     """
     layers = sorted(trajectory.recorded)
     arrays: dict[str, Any] = {
@@ -49,13 +56,50 @@ def save_trajectory(
 def load_trajectory(path: str | os.PathLike[str]) -> Trajectory:
     """Read back what :func:`save_trajectory` wrote, to analyse or draw it again.
 
-    Of the directory of a run with checkpoints: the run as it was at its last checkpoint, its layers
-    read from the disk at each look. The run may go on meanwhile.
+    Parameters
+    ----------
+    path : path
+        The .npz file, or the directory of a run with checkpoints. That gives the run as it was at
+        its last checkpoint, its layers read from the disk at each look; it may go on meanwhile.
+
+    Returns
+    -------
+    Trajectory
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is damaged, or holds something else.
+    ImportError
+        For a directory, if zarr is missing.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from fasthardmax import simulate
+    >>> from fasthardmax.storage import load_trajectory, save_trajectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save_trajectory(Path(folder, "run.npz"), simulate([[1.0, 0.0]], alpha=1.0, n_layers=3))
+    ...     load_trajectory(Path(folder, "run.npz")).n_layers
+    3
     """
+    from zipfile import BadZipFile  # slow to import
+
     if Path(path).is_dir():
         return _load_run(StoredRun(path))
-    with np.load(path, allow_pickle=False) as file:
-        data = {name: file[name] for name in file.files}
+    try:
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            data = {name: file[name] for name in file.files}
+            missing = sorted(_TRAJECTORY - data.keys())
+    except OSError as error:
+        raise type(error)(f"path: cannot read '{path}': {error.strerror or error}") from None
+    except (ValueError, EOFError, TypeError, BadZipFile):
+        raise ValueError(f"path: '{path}' is damaged, or no .npz file") from None
+    if missing:
+        raise ValueError(f"path: '{path}' has no array {missing[0]!r}, expected a saved trajectory")
     layers = [int(layer) for layer in data["layers"]]
     winners = map(Winners, data["first"], data["count"])
     return Trajectory(
@@ -95,7 +139,7 @@ def save_equilibrium(
 
     Its arrays: ``limit`` (n, d); ``kind``, ``labels``, ``settled_at``, ``residual`` and
     ``leader_of`` (n,); ``leaders`` (m,); ``n_layers``; ``n_passes``; ``alpha``; ``engine``; and
-    ``A`` (d, d) if it is given.
+    ``A`` (d, d) if it is given. ``OSError`` if it cannot be written; ``numpy.load`` reads it.
     """
     names = (
         "limit", "kind", "labels", "settled_at", "residual", "leader_of", "leaders", "n_layers",

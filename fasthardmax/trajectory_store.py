@@ -53,6 +53,15 @@ class TrajectoryStore:
     attrs : mapping, optional
         Notes to keep with the run, of JSON's types; names of the run's own are not allowed.
 
+    Raises
+    ------
+    ValueError
+        For numbers out of range, or notes that cannot be kept.
+    OSError
+        From the run: if the directory may not be made or replaced, or cannot be written.
+    ImportError
+        From the run: if zarr is missing.
+
     Notes
     -----
     The directory holds a Zarr group, ``trajectory.zarr``, and two states of the computation that

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from fasthardmax.engines import reference
 from fasthardmax.inputs import read_cloud
 from fasthardmax.storage import load_trajectory
 
-from .commands import everything, quick, run, summary
+from .commands import everything, interrupt_at_call, quick, run, summary
 from .compare import assert_same_bits
 
 FILES = ["picture.png", "summary.json", "trajectory.npz"]
@@ -221,19 +220,6 @@ def test_without_leaders_there_is_no_table(capsys: pytest.CaptureFixture[str]) -
 
 
 # --- How it fails -------------------------------------------------------------------------------
-
-
-def interrupt_at_call(number: int) -> Callable[..., Any]:
-    calls = []
-
-    def attend(problem: Any) -> Any:
-        calls.append(problem)
-        if len(calls) == number:
-            raise KeyboardInterrupt
-        return original(problem)
-
-    original = reference.run
-    return attend
 
 
 def test_an_interrupt_says_how_far_it_came_and_writes_nothing(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ from fasthardmax.inputs import read_cloud
 from fasthardmax.plotting._frames import film_of
 from fasthardmax.plotting._page import page
 
-from .commands import everything
+from .commands import everything, interrupt_at_call
 
 
 @pytest.fixture(autouse=True)
@@ -130,19 +128,6 @@ def test_a_missing_extra_is_named_before_the_work(
     err = capsys.readouterr().err
     assert err.endswith("matplotlib is missing: pip install 'fasthardmax[plot]'\n")
     assert os.listdir(here) == []
-
-
-def interrupt_at_call(number: int) -> Callable[..., Any]:
-    calls = []
-
-    def attend(problem: Any) -> Any:
-        calls.append(problem)
-        if len(calls) == number:
-            raise KeyboardInterrupt
-        return original(problem)
-
-    original = reference.run
-    return attend
 
 
 def test_an_interrupt_writes_nothing(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fasthardmax import TrajectoryStore, resume
+from fasthardmax import TrajectoryStore, resume, simulate
 from fasthardmax._durable import only_writer
 from fasthardmax.storage import load_trajectory
 
@@ -151,6 +151,14 @@ def test_options_of_a_store(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"^\w+: ") as refusal:
             TrajectoryStore(tmp_path / "run", **options)
         assert str(refusal.value).startswith(sentence)
+
+
+def test_a_store_without_a_path() -> None:
+    wrong: Any = TrajectoryStore
+    with pytest.raises(
+        ValueError, match=r"^record: got <class .*TrajectoryStore'>, expected 'last'"
+    ):
+        simulate(np.eye(2), alpha=1, n_layers=1, record=wrong)
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

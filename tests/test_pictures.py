@@ -430,3 +430,10 @@ def test_the_polygon_in_the_plane_is_filled() -> None:
     outline = labelled(plot_clusters(limits(read_cloud("square").points)), "hull")
     assert isinstance(outline, Polygon)
     assert as_set(outline.get_xy()) == {(1.0, 1.0), (1.0, -1.0), (-1.0, -1.0), (-1.0, 1.0)}
+
+
+def test_what_are_no_axes_gets_one_sentence() -> None:
+    wrong: Any = 5
+    for draw in (plot_clusters, plot_leaders, plot_trajectory):
+        with pytest.raises(TypeError, match=r"^ax: got int, expected Matplotlib axes$"):
+            draw(equilibrium(np.eye(2), alpha=1), wrong)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 import fasthardmax
-from fasthardmax import Trajectory, simulate
+from fasthardmax import Trajectory, equilibrium, simulate
 from fasthardmax.inputs import read_cloud
 from fasthardmax.plotting import plot_image_clusters, plot_layers
 
@@ -348,6 +349,37 @@ def test_bad_input_gets_one_sentence() -> None:
             plot_image_clusters(trajectory, np.ones((2, 1, 2)))
     with pytest.raises(ValueError, match=r"^images: got shape \(3, 1, 2\), expected \(2, height"):
         plot_image_clusters(one, np.ones((3, 1, 2)))
+    with pytest.raises(ValueError, match=r"^layers: got none, expected recorded layers \(0, 1, 2"):
+        plot_layers(one, layers=[])
+    with pytest.raises(ValueError, match=r"^n_clusters: got 0, expected an integer of at least 1$"):
+        plot_image_clusters(one, np.ones((2, 1, 2)), n_clusters=0)
+    with pytest.raises(ValueError, match=r"^n_followers: got -1, expected an integer of at least"):
+        plot_image_clusters(one, np.ones((2, 1, 2)), n_followers=-1)
+
+
+def test_what_is_no_result_gets_one_sentence() -> None:
+    wrong: Any = np.eye(2)
+    with pytest.raises(TypeError, match=r"^trajectory: got ndarray, expected a Trajectory$"):
+        plot_layers(wrong)
+    wrong = equilibrium(np.eye(2), alpha=1)
+    with pytest.raises(TypeError, match=r"^trajectory: got an Equilibrium, which has no layers, "):
+        plot_layers(wrong)
+    wrong = None
+    with pytest.raises(TypeError, match=r"^trajectory: got NoneType, expected a Trajectory or an"):
+        plot_image_clusters(wrong, np.ones((2, 1, 2)))
+    with pytest.raises(TypeError, match=r"^images: got dtype object, expected "):
+        plot_image_clusters(run(np.eye(2)), wrong)
+
+
+@pytest.mark.parametrize("n_layers", [0, 1, 2, 4, 30])
+def test_titles_and_legend_fit_the_figure(n_layers: int) -> None:
+    start = [[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [0.5, 0.0], [0.3, 0.2]]
+    figure = plot_layers(run(start, n_layers=n_layers))
+    FigureCanvasAgg(figure).draw()
+    for text in (figure.legends[0], *(panel.title for panel in figure.axes)):
+        box = text.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,3 +232,21 @@ def test_the_file_of_an_equilibrium_holds_its_arrays(tmp_path: Path) -> None:
     save_equilibrium(tmp_path / "found.npz", found)
     with np.load(tmp_path / "found.npz", allow_pickle=False) as file:
         assert "A" not in file.files
+
+
+def test_other_files_than_trajectories_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+    with pytest.raises(FileNotFoundError, match=rf"^path: cannot read '{path}': No such file"):
+        load_trajectory(path)
+    save_trajectory(path, simulate(np.eye(2), alpha=1, n_layers=1))
+    cut = path.read_bytes()[:-100]
+    for content in (b"", b"text", cut):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"^path: '{path}' is damaged, or no \.npz file$"):
+            load_trajectory(path)
+    np.save(tmp_path / "array.npy", np.eye(2))
+    with pytest.raises(ValueError, match=r"array\.npy' is damaged, or no \.npz file$"):
+        load_trajectory(tmp_path / "array.npy")
+    save_equilibrium(path, equilibrium(np.eye(2), alpha=1))
+    with pytest.raises(ValueError, match=r"has no array 'beta', expected a saved trajectory$"):
+        load_trajectory(path)

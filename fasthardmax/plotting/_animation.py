@@ -18,7 +18,6 @@ from PIL import Image
 
 from .._new_file import new_file
 from ..dynamics import Trajectory
-from ..equilibrium import Equilibrium
 from ._canvas import FIGURE_SIZE, layout
 from ._common import PALETTE, check_one_cloud
 from ._frames import Film, Recorder, film_of
@@ -84,11 +83,7 @@ def save_animation(trajectory: Trajectory, out: str | os.PathLike[str]) -> None:
     ...     save_animation(run, pathlib.Path(folder, "run.html"))
     """
     suffix = check_suffix(out)
-    if isinstance(trajectory, Equilibrium):
-        raise TypeError(
-            "trajectory: got an Equilibrium, which has no layers, expected a Trajectory"
-        )
-    check_one_cloud(trajectory)
+    check_one_cloud(trajectory, layers=True)
     if len(trajectory.recorded) < 2:
         raise ValueError(
             f"trajectory: got {len(trajectory.recorded)} recorded layer, expected at least 2 "

@@ -42,11 +42,7 @@ def rgb(colours: NDArray[np.intp]) -> NDArray[Any]:
 
 
 def clusters_of(result: Trajectory | Equilibrium) -> Clusters:
-    """The clusters of a result for one cloud; ``ValueError`` for others."""
-    if not isinstance(result, (Trajectory, Equilibrium)):
-        raise TypeError(
-            f"result: got {type(result).__name__}, expected a Trajectory or an Equilibrium"
-        )
+    """The clusters of a result for one cloud; ``TypeError`` or ``ValueError`` for others."""
     check_one_cloud(result, "result")
     if isinstance(result, Trajectory):
         leaders = np.flatnonzero(result.leader_layer >= 0)

@@ -28,8 +28,18 @@ HULL_STYLE: dict[str, Any] = {
 }
 
 
-def check_one_cloud(result: Trajectory | Equilibrium, name: str = "trajectory") -> None:
-    """``ValueError`` for a batch of clouds, or no points."""
+def check_one_cloud(
+    result: Trajectory | Equilibrium, name: str = "trajectory", *, layers: bool = False
+) -> None:
+    """``TypeError`` for other kinds, ``ValueError`` for a batch of clouds, or no points.
+
+    ``layers``: whether what is drawn are layers, which an equilibrium has none of.
+    """
+    if layers and isinstance(result, Equilibrium):
+        raise TypeError(f"{name}: got an Equilibrium, which has no layers, expected a Trajectory")
+    if not isinstance(result, (Trajectory, Equilibrium)):
+        expected = "a Trajectory" if layers else "a Trajectory or an Equilibrium"
+        raise TypeError(f"{name}: got {type(result).__name__}, expected {expected}")
     shape = (result.points if isinstance(result, Trajectory) else result.limit).shape
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"{name}: got points of shape {shape}, expected one cloud (n, d)")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Polygon
 from matplotlib.ticker import MaxNLocator
@@ -33,7 +34,9 @@ MOST_EDGES = 2_000  # of a polytope: more hide what is inside
 
 
 def in_space(ax: Any) -> bool:
-    """Whether these are axes of three dimensions."""
+    """Whether these are axes of three dimensions; ``TypeError`` if they are no axes."""
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax: got {type(ax).__name__}, expected Matplotlib axes")
     return ax.name == "3d"
 
 

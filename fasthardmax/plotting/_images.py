@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from .._validate import as_array, check_count
 from ..dynamics import Trajectory
 from ..equilibrium import Equilibrium
 from ._clusters import clusters_of
@@ -34,7 +35,7 @@ def plot_image_clusters(
         Of one cloud.
     images : ndarray, shape (n, height, width)
         What the points looked like at the start.
-    n_clusters, n_followers : int
+    n_clusters, n_followers : int, at least 1 and at least 0
         At most this many clusters, and followers of each. The followers shown are spread evenly
         over all followers in the order of the data, not chosen by likeness.
 
@@ -45,9 +46,16 @@ def plot_image_clusters(
     Raises
     ------
     ValueError
-        For a batch of clouds, no points, or images that are not one for each point.
+        For a batch of clouds, no points, numbers out of range, or images that are not one
+        for each point.
+    TypeError
+        For another kind of result, or images that are no numbers.
     ImportError
         On import of this module, if matplotlib is missing.
+
+    Notes
+    -----
+    Cost: O(n) beside the images that are drawn.
 
     Examples
     --------
@@ -60,6 +68,9 @@ def plot_image_clusters(
     ['leader 0: 1 follower', 'leader 2: 0 followers']
     """
     check_one_cloud(trajectory)
+    images = as_array("images", images)
+    n_clusters = check_count("n_clusters", n_clusters, 1)
+    n_followers = check_count("n_followers", n_followers, 0)
     found = clusters_of(trajectory)
     if images.ndim != 3 or len(images) != len(found.start):
         raise ValueError(

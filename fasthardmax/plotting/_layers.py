@@ -52,7 +52,9 @@ def plot_layers(trajectory: Trajectory, layers: Sequence[int] | None = None) -> 
     Raises
     ------
     ValueError
-        For a batch of clouds, no points, or a layer that is not recorded.
+        For a batch of clouds, no points, no layers, or a layer that is not recorded.
+    TypeError
+        For anything but a trajectory.
     ImportError
         On import of this module, if matplotlib is missing.
 
@@ -75,11 +77,14 @@ def plot_layers(trajectory: Trajectory, layers: Sequence[int] | None = None) -> 
     >>> [panel.get_title() for panel in plot_layers(run).axes]
     ['layer 0', 'layer 1', 'layer 2', 'layer 5', 'layer 30']
     """
-    check_one_cloud(trajectory)
+    check_one_cloud(trajectory, layers=True)
     recorded = sorted(trajectory.recorded)
     if layers is None:
         wanted = {*_LAYERS, trajectory.n_layers}
         layers = [layer for layer in recorded if layer in wanted]
+    layers = list(layers)
+    if not layers:
+        raise ValueError(f"layers: got none, expected recorded layers ({_listed(recorded)})")
     for layer in layers:
         if layer not in trajectory.recorded:
             raise ValueError(
@@ -88,7 +93,9 @@ def plot_layers(trajectory: Trajectory, layers: Sequence[int] | None = None) -> 
     scene = _scene(trajectory)
     columns = min(len(layers), 5)
     rows = math.ceil(len(layers) / columns)
-    figure = Figure(figsize=(max(2.4 * columns, 5) + 0.4, 2.4 * rows + 0.9), layout="constrained")
+    narrow = columns < 4  # then the legend takes two or three lines
+    height = 2.4 * rows + (1.4 if narrow else 0.9) + (0.3 if scene.plane.note else 0)
+    figure = Figure(figsize=(max(2.4 * columns, 5) + 0.4, height), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for panel, layer in zip(panels, layers, strict=False):
         _draw_layer(panel, scene, layer)
@@ -96,7 +103,7 @@ def plot_layers(trajectory: Trajectory, layers: Sequence[int] | None = None) -> 
         panel.remove()
     if scene.plane.note:
         figure.suptitle(scene.plane.note, fontsize=10)
-    _add_legend(figure, scene)
+    _add_legend(figure, scene, narrow=narrow)
     return figure
 
 
@@ -195,7 +202,7 @@ def _draw_layer(panel: Axes, scene: _Scene, layer: int) -> None:
     panel.label_outer()
 
 
-def _add_legend(figure: Figure, scene: _Scene) -> None:
+def _add_legend(figure: Figure, scene: _Scene, *, narrow: bool) -> None:
     entries: list[tuple[Any, str]] = []
     if len(scene.leaders):
         used = np.unique(scene.colour[scene.leaders])[:3]
@@ -208,4 +215,4 @@ def _add_legend(figure: Figure, scene: _Scene) -> None:
         entries.append((Line2D([], [], color="#555555", linewidth=0.9), "path so far"))
     if len(scene.leaders) > 1:
         entries.append((Patch(**HULL_STYLE), "convex hull of the leaders"))
-    add_legend(figure, entries)
+    add_legend(figure, entries, columns=2 if narrow else len(entries))

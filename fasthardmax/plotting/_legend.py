@@ -18,14 +18,14 @@ def marker(colour: Any, shape: str, size: float, edge: str | None = None) -> Lin
     )
 
 
-def add_legend(figure: Figure, entries: list[tuple[Any, str]], columns: int | None = None) -> None:
+def add_legend(figure: Figure, entries: list[tuple[Any, str]], columns: int) -> None:
     """A legend of handles and texts; a tuple of handles is drawn side by side."""
     handles, texts = zip(*entries, strict=True)
     figure.legend(
         handles,
         texts,
         loc="outside lower center",
-        ncols=columns or len(entries),
+        ncols=columns,
         fontsize=8,
         frameon=False,
         handler_map={tuple: HandlerTuple(ndivide=None, pad=0.3)},

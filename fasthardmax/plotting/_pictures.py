@@ -51,7 +51,7 @@ def plot_trajectory(result: Trajectory | Equilibrium, ax: Axes | None = None) ->
     ValueError
         For a batch of clouds, or no points.
     TypeError
-        For another kind of result.
+        For another kind of result, or of ``ax``.
     ImportError
         If matplotlib is missing, or scipy for a polytope in space.
 
@@ -125,7 +125,7 @@ def plot_clusters(result: Trajectory | Equilibrium, ax: Axes | None = None) -> A
     ValueError
         For a batch of clouds, or no points.
     TypeError
-        For another kind of result.
+        For another kind of result, or of ``ax``.
     ImportError
         If matplotlib is missing, or scipy for a polytope in space.
 
@@ -195,7 +195,7 @@ def plot_leaders(result: Trajectory | Equilibrium, ax: Axes | None = None) -> Ax
     ValueError
         For a batch of clouds, or no points.
     TypeError
-        For another kind of result.
+        For another kind of result, or of ``ax``.
     ImportError
         If matplotlib is missing, or scipy for a polytope in space.
 
