@@ -310,6 +310,9 @@ class HardmaxCache:
     ) -> Any:
         """Insert a whole prompt in a layer, and answer it causally if there are queries.
 
+        Without queries, keys of two features are sorted and taken in at once, in O(T log T), unless
+        there are more tokens already or the cache prunes.
+
         Parameters
         ----------
         layer : int
@@ -369,7 +372,8 @@ class HardmaxCache:
     def truncate(self, n: int) -> None:
         """Take back the newest tokens: every layer keeps its first ``n``.
 
-        Takes the time that inserting them took, at most.
+        Takes the time that inserting them took, at most; going back into a prompt that was taken in
+        at once takes in what is left of it again, O(n log n), and prepares for going back further.
 
         Raises
         ------
