@@ -61,6 +61,7 @@ setup(
                 "line",
                 "plane",
                 "hit",
+                "bulk",
                 "spread",
                 "ahead",
                 "layer",

@@ -41,7 +41,8 @@ class HardmaxCache:
         refused, because dropped keys could tie.
     dtype : {float64, float32}
         In which keys, queries and values are stored and scores computed. Arrays of other dtypes
-        are converted where that loses nothing; numbers in lists are read in this one.
+        are converted where that loses nothing, but 64-bit integers, which float64 takes, are
+        rounded beyond 2^53; numbers in lists are read in this one.
 
     Raises
     ------
@@ -310,6 +311,9 @@ class HardmaxCache:
     ) -> Any:
         """Insert a whole prompt in a layer, and answer it causally if there are queries.
 
+        Without queries, keys of two features are sorted and taken in at once, in O(T log T), unless
+        there are more tokens already or the cache prunes.
+
         Parameters
         ----------
         layer : int
@@ -369,7 +373,8 @@ class HardmaxCache:
     def truncate(self, n: int) -> None:
         """Take back the newest tokens: every layer keeps its first ``n``.
 
-        Takes the time that inserting them took, at most.
+        Takes the time that inserting them took, at most; going back into a prompt that was taken in
+        at once takes in what is left of it again, O(n log n), and prepares for going back further.
 
         Raises
         ------
@@ -446,22 +451,36 @@ class HardmaxCache:
         Raises
         ------
         ValueError
-            Where the state is that of a cache of other sizes, dtype or pruning.
+            Where the state is that of a cache of other sizes, dtype or pruning, or none at all.
         """
+        if not isinstance(state, dict):
+            raise ValueError(
+                f"state: got {type(state).__name__}, expected a dictionary, as state_dict gives"
+            )
         for name, own in self._sizes().items():
             if name not in state or state[name] != own:
                 got = state.get(name, "nothing")
                 raise ValueError(f"state: got {got!r} for {name}, expected {own!r} as this cache")
+        layers = state.get("layers")
+        if (
+            not isinstance(layers, (list, tuple))
+            or len(layers) != self.n_layers
+            or not all(isinstance(layer, dict) for layer in layers)
+        ):
+            raise ValueError(
+                f"state: got {type(layers).__name__} for layers, expected a list of "
+                f"{self.n_layers} dictionaries, as state_dict gives"
+            )
         other = HardmaxCache(
             self.n_layers,
             self.n_heads,
             self.head_dim,
             self.value_dim,
-            ties=state["ties"],
+            ties=state.get("ties"),
             prune=self.prune,
             dtype=self.dtype,
         )
-        for layer, heads in zip(range(self.n_layers), state["layers"], strict=True):
+        for layer, heads in enumerate(layers):
             load_layer(other._core, layer, heads, self._dtype)
         self._core.swap(other._core)  # in place: handles stay valid
 

@@ -116,6 +116,7 @@ def run_program(data: st.DataObject, cache: HardmaxCache, keys: Array, queries: 
     """Do the same to a cache and to lists, and compare all answers."""
     plain = Plain(cache)
     actions = ["step"] * 6 + ["append"] * 3 + ["query"] * 2 + ["extend", "ties", "copy", "clear"]
+    actions += ["prompt"] * 2
     if not cache.prune:
         actions += ["truncate"] * 3
     for _ in range(data.draw(st.integers(1, 30))):
@@ -144,6 +145,15 @@ def run_program(data: st.DataObject, cache: HardmaxCache, keys: Array, queries: 
                 plain.keys.append(key)
                 plain.values.append(value)
                 assert_same_bits(answer, plain.query(query))
+        elif action == "prompt":
+            # Long enough to be taken in at once, with repeats, over what is there.
+            new = np.resize(keys, (data.draw(st.integers(60, 150)), keys.shape[1]))
+            new = np.stack([new, new[::-1]], axis=1)
+            values = np.stack([_any_values(data, cache) for _ in range(3)])
+            values = np.resize(values, (len(new), N_HEADS, 2))
+            cache.extend(0, new, values)
+            plain.keys += list(new)
+            plain.values += list(values)
         elif action == "ties":
             head, ties = data.draw(st.integers(0, N_HEADS - 1)), data.draw(st.sampled_from(TIES))
             cache.set_ties(ties, 0, head)

@@ -252,6 +252,23 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
 }
 
 
+@pytest.mark.parametrize("prune", [False, True], ids=["all kept", "pruned"])
+@pytest.mark.parametrize("part", ["layers", "ties", "keys", "values", None])
+def test_nonsense_for_a_state_is_refused_in_a_sentence(part: str | None, prune: bool) -> None:
+    cache = HardmaxCache(1, 2, prune=prune)
+    state: object = cache.state_dict()
+    if part is None:
+        state = "nonsense"
+    elif part in ("layers", "ties"):
+        state = {**cache.state_dict(), part: "nonsense"}
+    else:
+        layer = {**cache.state_dict()["layers"][0], part: "nonsense"}
+        state = {**cache.state_dict(), "layers": [layer]}
+    with pytest.raises(ValueError, match=r"^(state|ties): got .*, expected "):
+        cache.load_state_dict(state)  # type: ignore[arg-type]
+    assert len(cache) == 0
+
+
 @pytest.mark.parametrize("case", CALLS)
 def test_a_wrong_call_changes_nothing(case: str) -> None:
     call, kind, message = CALLS[case]

@@ -1,10 +1,25 @@
 """Two features: which keys may win, found by the direction of a query."""
 
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.stddef cimport size_t
 
 from .store cimport Store
 from .tree cimport Spot, Tree
+
+cdef enum:
+    DROP = 32
+
+cdef extern from *:
+    """
+    #define TINY 1e-290
+    """
+    double TINY  # below this, products of bounds may underflow
+
+cdef struct Point:
+    bint there
+    double x
+    double y
 
 cdef struct Quadrant:
     # Directions with both components >= 0, after reflecting keys and queries.
@@ -28,11 +43,21 @@ cdef struct Plane:
     int64_t logged
     int64_t log_room
     int64_t marked  # the token whose changes are being logged
+    int64_t built  # the first tokens, taken in at once: nothing is logged about them
     double *popped  # (x, y) pairs
     int64_t *popped_token
     int64_t popped_room
     int64_t popped_token_room
 
+cdef void reset(Plane *plane) noexcept nogil
+cdef bint loses(
+    const Plane *plane, const double *peak, int q, double x, double y, Point a, Point b
+) noexcept nogil
+cdef void drop(Plane *plane, const double *peak) noexcept nogil
+cdef void find_apex(const Plane *plane, Quadrant *quadrant, const double *peak) noexcept nogil
+cdef bint fringe_put(
+    Quadrant *quadrant, const double *peak, double x, double y, int64_t token
+) noexcept nogil
 cdef void open_plane(Plane *plane, bint single) noexcept nogil
 cdef void close_plane(Plane *plane) noexcept nogil
 cdef bint plane_insert(
@@ -52,3 +77,8 @@ cdef inline bint covered(const Quadrant *quadrant, double x, double y) noexcept 
 cdef inline double place(const Quadrant *quadrant, double x, double y) noexcept nogil:
     """Where a key stands along the chain: rises with x, falls with y."""
     return quadrant.weight_x * x - quadrant.weight_y * y
+
+
+cdef inline double slope(double ax, double ay, double bx, double by) noexcept nogil:
+    """How steeply the chain falls from a to b."""
+    return (ay - by) / (bx - ax) if bx > ax else INFINITY

@@ -41,7 +41,6 @@ from .tree cimport (
 from .turn cimport reflex
 
 cdef enum:
-    DROP = 32
     # What is logged: 16 token + 4 quadrant + one of these; or a token whose changes follow.
     HULL_GAINED = 0
     HULL_LOST = 1
@@ -50,8 +49,6 @@ cdef enum:
     ENTERED = -1
     FAILED = -2
     SELDOM = 64  # a fringe is looked through when it has doubled and gained this many
-
-cdef double TINY = 1e-290  # below this, products of bounds may underflow
 
 
 cdef void reset(Plane *plane) noexcept nogil:
@@ -68,6 +65,7 @@ cdef void reset(Plane *plane) noexcept nogil:
     plane.floor_y = INFINITY
     plane.logged = 0
     plane.marked = -1
+    plane.built = 0
 
 
 cdef void open_plane(Plane *plane, bint single) noexcept nogil:
@@ -94,11 +92,6 @@ cdef size_t plane_bytes(const Plane *plane) noexcept nogil:
     return total
 
 
-cdef inline double slope(double ax, double ay, double bx, double by) noexcept nogil:
-    """How steeply the chain falls from a to b."""
-    return (ay - by) / (bx - ax) if bx > ax else INFINITY
-
-
 # --- The log -------------------------------------------------------------------------------------
 
 
@@ -119,12 +112,6 @@ cdef bint record(
 
 
 # --- Which keys cannot win -----------------------------------------------------------------------
-
-
-cdef struct Point:
-    bint there
-    double x
-    double y
 
 
 cdef inline Point hull_point(Spot spot) noexcept nogil:
@@ -154,7 +141,7 @@ cdef bint loses(
     return False
 
 
-cdef inline void drop(Plane *plane, const double *peak) noexcept nogil:
+cdef void drop(Plane *plane, const double *peak) noexcept nogil:
     plane.dropped = True
     plane.floor_x = min(plane.floor_x, peak[0])
     plane.floor_y = min(plane.floor_y, peak[1])

@@ -41,6 +41,12 @@ def load_layer(core: Core, layer: int, state: dict[str, Any], dtype: np.dtype[An
         if reason is not None:
             raise ValueError(f"state: got a token {done} that no cache holds ({reason})")
         return
+    for name in _PRUNED:
+        given = state.get(name)
+        if not isinstance(given, (list, tuple, np.ndarray)) or len(given) != heads:
+            raise ValueError(
+                f"state: got {type(given).__name__} for {name}, expected a list of {heads} arrays"
+            )
     for head in range(heads):
         one = {name: state[name][head] for name in _PRUNED}
         keys = _array(one, "keys", (len(one["keys"]), d), dtype)
@@ -55,7 +61,7 @@ def load_layer(core: Core, layer: int, state: dict[str, Any], dtype: np.dtype[An
 def _array(
     state: dict[str, Any], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    array = np.ascontiguousarray(state[name])
+    array = np.ascontiguousarray(state.get(name))
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(
             f"state: got {name} of shape {array.shape} and dtype {array.dtype}, expected {shape} "

@@ -59,6 +59,15 @@ cdef struct Ties:  # winners in progress: tokens that stand for themselves and t
 cdef bint open_store(Store *store, int d, int features, int dv, bint single, bint prune) noexcept nogil
 cdef void close_store(Store *store) noexcept nogil
 cdef int64_t add_token(Store *store, const char *key, const char *value) noexcept nogil
+cdef bint add_tokens(
+    Store *store,
+    const char *keys,
+    const char *values,
+    int64_t key_stride,
+    int64_t value_stride,
+    int64_t count,
+) noexcept nogil
+cdef void forget_repeats(Store *store) noexcept nogil
 cdef void forget_tokens(Store *store, int64_t count) noexcept nogil
 cdef bint add_repeat(Store *store, int64_t original, int64_t token) noexcept nogil
 cdef int answer_all(const Store *store, int ties, char *out) noexcept nogil

@@ -1,0 +1,324 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Two features, many keys at once: sort them, then one pass along each hull.
+
+The hulls and fringes hold to the rules of plane.pyx, with the peaks of all keys, but not a change
+is logged: ``Plane.built`` says how many tokens cannot be taken back one by one.
+"""
+
+from libc.math cimport INFINITY
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from .plane cimport (
+    DROP,
+    TINY,
+    Plane,
+    Point,
+    Quadrant,
+    covered,
+    drop,
+    find_apex,
+    fringe_put,
+    loses,
+    reset,
+    slope,
+)
+from .store cimport CHUNK, Store, add_repeat, forget_repeats, key_of, real
+from .tree cimport WIDTH, Spot, insert
+from .turn cimport reflex
+
+cdef struct Key:  # as a quadrant sees it
+    double x
+    double y
+    int64_t token
+
+
+cdef size_t build_bytes(int64_t count) noexcept nogil:
+    """How much scratch memory ``build_plane`` needs."""
+    return count * (2 * sizeof(Key) + 2 * sizeof(int64_t))
+
+
+# --- Sorting -------------------------------------------------------------------------------------
+
+
+cdef inline uint64_t rank(const Key *key, bint by_y) noexcept nogil:
+    """A number that rises with x, or falls with y."""
+    cdef uint64_t bits
+    memcpy(&bits, &key.y if by_y else &key.x, sizeof(bits))
+    bits = ~bits if bits >> 63 else bits | (<uint64_t>1 << 63)
+    return ~bits if by_y else bits
+
+
+cdef Key *sort(Key *key, Key *other, int64_t n, bint by_y) noexcept nogil:
+    """Sort by x upwards, or by y downwards, stably; the one of two arrays that has the result."""
+    cdef int64_t start[8][256]
+    cdef int64_t i, total, here
+    cdef uint64_t number, before = 0
+    cdef int digit, value
+    cdef bint in_order = True
+    memset(start, 0, sizeof(start))
+    for i in range(n):
+        number = rank(&key[i], by_y)
+        in_order = in_order and number >= before
+        before = number
+        for digit in range(8):
+            start[digit][number >> (8 * digit) & 255] += 1
+    if in_order:
+        return key
+    for digit in range(8):
+        if start[digit][before >> (8 * digit) & 255] == n:
+            continue
+        total = 0
+        for value in range(256):
+            here = start[digit][value]
+            start[digit][value] = total
+            total += here
+        for i in range(n):
+            value = rank(&key[i], by_y) >> (8 * digit) & 255
+            other[start[digit][value]] = key[i]
+            start[digit][value] += 1
+        key, other = other, key
+    return key
+
+
+cdef Key *sort_along(Key *key, Key *other, int64_t n) noexcept nogil:
+    """Sort as a hull runs: by x upwards, equal ones by y downwards, equal keys by token."""
+    cdef Key *both[2]
+    cdef Key *by_x = sort(key, other, n, False)
+    cdef int64_t i
+    both[0] = key
+    both[1] = other
+    for i in range(1, n):
+        if by_x[i].x == by_x[i - 1].x and by_x[i].y > by_x[i - 1].y:
+            # Equal keys still have their tokens in order.
+            key = sort(by_x, both[by_x == key], n, True)
+            return sort(key, both[key == both[0]], n, False)
+    return by_x
+
+
+# --- Which keys are worth sorting ----------------------------------------------------------------
+
+
+cdef double highest(
+    const real *x, const real *y, int width, double along_x, double along_y
+) noexcept nogil:
+    """The maximum of a chunk's products with a direction, in a form that vectorises."""
+    cdef double top[8]
+    cdef double s
+    cdef int i, j
+    for j in range(8):
+        top[j] = -INFINITY
+    for i in range(0, width - 7, 8):
+        for j in range(8):
+            s = along_x * x[i + j] + along_y * y[i + j]
+            top[j] = top[j] if top[j] > s else s
+    for i in range(width // 8 * 8, width):
+        s = along_x * x[i] + along_y * y[i]
+        top[0] = top[0] if top[0] > s else s
+    for j in range(1, 8):
+        top[0] = top[0] if top[0] > top[j] else top[j]
+    return top[0]
+
+
+cdef void find_apexes(
+    Plane *plane, const Store *store, int64_t count, const real *either
+) noexcept nogil:
+    """Set each quadrant's apex from the key that is furthest out along its diagonal."""
+    cdef double best[4]
+    cdef double along_x, along_y, top, by = DROP * plane.unit
+    cdef int64_t at[4]
+    cdef int64_t chunk
+    cdef const real *x
+    cdef int q, j, width
+    if store.peak[0] < TINY or store.peak[1] < TINY:
+        return
+    for q in range(4):
+        best[q] = -INFINITY
+        at[q] = 0
+    for chunk in range((count + CHUNK - 1) // CHUNK):
+        width = <int>min(CHUNK, count - chunk * CHUNK)
+        x = <const real *>store.chunk[chunk]
+        for q in range(4):
+            along_x = (-1 if q & 1 else 1) / store.peak[0]
+            along_y = (-1 if q & 2 else 1) / store.peak[1]
+            top = highest(x, x + CHUNK, width, along_x, along_y)
+            if top > best[q]:
+                best[q] = top
+                for j in range(width):
+                    if along_x * x[j] + along_y * x[CHUNK + j] == top:
+                        at[q] = chunk * CHUNK + j
+                        break
+    for q in range(4):
+        along_x = key_of(store, at[q], 0)
+        along_y = key_of(store, at[q], 1)
+        plane.quadrant[q].apex_x = (-along_x if q & 1 else along_x) - by * store.peak[0]
+        plane.quadrant[q].apex_y = (-along_y if q & 2 else along_y) - by * store.peak[1]
+
+
+cdef int64_t list_open(
+    const Plane *plane, const Store *store, int64_t count, int64_t *token, const real *either
+) noexcept nogil:
+    """List the tokens that some quadrant's apex does not cover."""
+    cdef const Quadrant *quadrant = &plane.quadrant[0]
+    cdef double right = min(quadrant[0].apex_x, quadrant[2].apex_x)
+    cdef double left = -min(quadrant[1].apex_x, quadrant[3].apex_x)
+    cdef double upper = min(quadrant[0].apex_y, quadrant[1].apex_y)
+    cdef double lower = -min(quadrant[2].apex_y, quadrant[3].apex_y)
+    cdef int64_t chunk, n = 0
+    cdef const real *x
+    cdef const real *y
+    cdef int j
+    for chunk in range((count + CHUNK - 1) // CHUNK):
+        x = <const real *>store.chunk[chunk]
+        y = x + CHUNK
+        for j in range(<int>min(CHUNK, count - chunk * CHUNK)):
+            token[n] = chunk * CHUNK + j
+            n += (
+                1 - ((x[j] < right) & (x[j] > left) & (y[j] < upper) & (y[j] > lower))
+            )
+    return n
+
+
+# --- One quadrant --------------------------------------------------------------------------------
+
+
+cdef inline Point point(const Key *key) noexcept nogil:
+    cdef Point point
+    point.there = True
+    point.x = key.x
+    point.y = key.y
+    return point
+
+
+cdef int64_t unite(Key *key, int64_t n, int64_t count, int64_t *original, bint *equal) noexcept nogil:
+    """Leave the first of equal keys, and write it down as the original of the others."""
+    cdef int64_t used = 0, i
+    for i in range(n):
+        if used and key[used - 1].x == key[i].x and key[used - 1].y == key[i].y:
+            if not equal[0]:
+                memset(original, 0xFF, count * sizeof(int64_t))
+                equal[0] = True
+            original[key[i].token] = key[used - 1].token
+        else:
+            key[used] = key[i]
+            used += 1
+    return used
+
+
+cdef int64_t find_chain(const Key *key, int64_t n, int64_t *chain) noexcept nogil:
+    """Which of the sorted keys are on the hull (Andrew's monotone chain)."""
+    cdef int64_t used = 0, i
+    cdef const Key *a
+    cdef const Key *before
+    for i in range(n):
+        while used:
+            a = &key[chain[used - 1]]
+            if key[i].y <= a.y:
+                if used == 1:
+                    break
+                before = &key[chain[used - 2]]
+                if not reflex(before.x, before.y, a.x, a.y, key[i].x, key[i].y):
+                    break
+            used -= 1
+        chain[used] = i
+        used += 1
+    return used
+
+
+cdef bint fill(
+    Plane *plane, Store *store, int q, const Key *key, int64_t n, int64_t *chain
+) noexcept nogil:
+    """Make a quadrant's hull and fringe of sorted keys; False where no memory is found."""
+    cdef Quadrant *quadrant = &plane.quadrant[q]
+    cdef int64_t used = find_chain(key, n, chain), i, j
+    cdef const Key *here
+    cdef double mark
+    cdef Spot end
+    cdef Point a, b, none
+    none.there = False
+    none.x = none.y = 0
+    end.node = NULL
+    end.at = 0
+    for j in range(used):
+        here = &key[chain[j]]
+        mark = INFINITY
+        if j + 1 < used:
+            mark = slope(here.x, here.y, key[chain[j + 1]].x, key[chain[j + 1]].y)
+        if end.node != NULL and end.at + 1 < WIDTH:
+            end.at += 1
+            end.node.key[end.at] = here.x
+            end.node.low[end.at] = here.y
+            end.node.mark[end.at] = mark
+            end.node.item[end.at] = here.token
+            end.node.count += 1
+            quadrant.hull.count += 1
+        else:
+            end.at += 1
+            end = insert(&quadrant.hull, end, here.x, here.y, mark, here.token)
+            if end.node == NULL:
+                return False
+    j = 0
+    for i in range(n):
+        if j < used and chain[j] == i:
+            j += 1
+            continue
+        a = point(&key[chain[j - 1]]) if j > 0 else none
+        b = point(&key[chain[j]]) if j < used else none
+        if loses(plane, store.peak, q, key[i].x, key[i].y, a, b):
+            drop(plane, store.peak)
+        elif not fringe_put(quadrant, store.peak, key[i].x, key[i].y, key[i].token):
+            return False
+    quadrant.clean = quadrant.fringe.count
+    find_apex(plane, quadrant, store.peak)
+    return True
+
+
+cdef bint build_plane(
+    Plane *plane, Store *store, int64_t count, char *scratch
+) noexcept nogil:
+    """Take in the first ``count`` of the stored tokens, in place of all that was there.
+
+    False where no memory is found. ``scratch`` has ``build_bytes(count)``.
+    """
+    cdef Key *key = <Key *>scratch
+    cdef Key *other = key + count
+    cdef Key *along
+    cdef int64_t *listed = <int64_t *>(other + count)
+    cdef int64_t *original = listed + count
+    cdef int64_t n, kept, i, token
+    cdef double x, y
+    cdef bint equal = False
+    cdef int q
+    reset(plane)
+    forget_repeats(store)
+    plane.built = count
+    if store.single:
+        find_apexes[float](plane, store, count, NULL)
+        n = list_open[float](plane, store, count, listed, NULL)
+    else:
+        find_apexes[double](plane, store, count, NULL)
+        n = list_open[double](plane, store, count, listed, NULL)
+    for q in range(4):
+        kept = 0
+        for i in range(n):
+            # Zeros have one sign, or they would not be sorted as equal.
+            x = key_of(store, listed[i], 0)
+            y = key_of(store, listed[i], 1)
+            key[kept].x = (-x if q & 1 else x) + 0.0
+            key[kept].y = (-y if q & 2 else y) + 0.0
+            key[kept].token = listed[i]
+            kept += not covered(&plane.quadrant[q], key[kept].x, key[kept].y)
+        if kept < count:
+            drop(plane, store.peak)
+        along = sort_along(key, other, kept)
+        kept = unite(along, kept, count, original, &equal)
+        if not fill(
+            plane, store, q, along, kept, <int64_t *>(other if along == key else key)
+        ):
+            return False
+    if equal:
+        for token in range(count):
+            if original[token] >= 0 and not add_repeat(store, original[token], token):
+                return False
+    return True
