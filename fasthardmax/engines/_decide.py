@@ -88,7 +88,7 @@ def score_block(
     if rule == ADDED:
         for j in range(start, stop):
             scores[j - start] += added[i, j]
-    if causal or rule != NO_MASK:
+    if rule != NO_MASK or (causal and stop > i + 1):
         for j in range(start, stop):
             if _forbidden(i, j, causal, rule, allowed, added):
                 scores[j - start] = np.nan

@@ -48,14 +48,10 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bi
                 yes = int(allowed[i, start + j])
                 bias[j, lane] = verdict[yes]
                 some |= yes
-        elif rule == ADDED:
+        else:
             for j in range(visible):
                 bias[j, lane] = added[i, start + j]
                 some |= int(bias[j, lane] > never)
-        else:
-            for j in range(visible):
-                bias[j, lane] = 0
-            some |= int(visible > 0)
         for j in range(visible, stop - start):
             bias[j, lane] = never
     return some != 0
@@ -71,7 +67,7 @@ def _screen(
 
     Panels are numbered through the batches; ``tables`` (from ``origin``, blocks, width). Those in
     ``packed`` (P, d * width) share each run of ``stride`` blocks of keys while it is in cache. With
-    ``rough`` the screening is in bytes, but where masks need more; then ``doubt`` is in order.
+    ``rough`` the screening is in bytes; then ``doubt`` is in order.
     """
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
@@ -87,8 +83,6 @@ def _screen(
         for p in range(together):
             i = i0 + p * width
             lanes = min(width, n_queries - i)
-            if rough is None or causal:
-                pack(q, i, lanes, width, packed, p)
             if rough is not None:
                 _, units, least_peaks, lengths, row, row_words, words, offset, scale = rough
                 at = key_of[b]
@@ -98,6 +92,7 @@ def _screen(
                     doubt, panel - origin + p,
                 )  # fmt: skip
             else:
+                pack(q, i, lanes, width, packed, p)
                 for lane in range(width):
                     doubt[panel - origin + p, lane] = 0
         for run in range(first_block, end, stride):
@@ -115,23 +110,39 @@ def _screen(
                         prefetch(rough[0][key_of[b]], run_end * block + j)
                 i = i0 + p * width
                 lanes = min(width, n_queries - i)
-                for blk in range(run, run_end):
-                    j0, j1 = blk * block, min((blk + 1) * block, n_visible)
+                # Blocks that no lane sees are not looked at later either.
+                limit = min(n_visible, i + lanes) if causal else n_visible
+                for blk in range(run, min(run_end, -(-limit // block))):
+                    j0, j1 = blk * block, min((blk + 1) * block, limit)
                     row = panel - origin + p
                     at = (row * tables.shape[1] + blk) * width
-                    if rule == NO_MASK and not (causal and j1 > i + 1):
-                        if rough is None:
-                            screen_block(packed, p, k, j0, j1, None, tables, at, vectors, unroll)
+                    if rule != NO_MASK:
+                        if _fill_bias(j0, j1, i, lanes, causal, rule, yes, plus, verdict, bias):
+                            screen_block(
+                                packed, p, k, j0, j1, bias, None, tables, at, vectors, unroll
+                            )
+                        else:
+                            for lane in range(width):
+                                tables[row, blk, lane] = -np.inf
+                    elif rough is None:
+                        if causal and j1 > i + 1:
+                            screen_block(packed, p, k, j0, j1, None, i, tables, at, vectors, unroll)
                         else:
                             screen_block(
-                                rough[6][slot], p, rough[0][key_of[b]], j0, j1,
-                                (rough[7][slot], rough[8][slot]), tables, at, vectors, unroll,
-                            )  # fmt: skip
-                    elif _fill_bias(j0, j1, i, lanes, causal, rule, yes, plus, verdict, bias):
-                        screen_block(packed, p, k, j0, j1, bias, tables, at, vectors, unroll)
+                                packed, p, k, j0, j1, None, None, tables, at, vectors, unroll
+                            )
                     else:
-                        for lane in range(width):
-                            tables[row, blk, lane] = -np.inf
+                        small, scaling = rough[0][key_of[b]], (rough[7][slot], rough[8][slot])
+                        if causal and j1 > i + 1:
+                            screen_block(
+                                rough[6][slot], p, small, j0, j1, scaling, i, tables, at, vectors,
+                                unroll,
+                            )  # fmt: skip
+                        else:
+                            screen_block(
+                                rough[6][slot], p, small, j0, j1, scaling, None, tables, at,
+                                vectors, unroll,
+                            )  # fmt: skip
         panel += together
 
 
@@ -206,7 +217,7 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
                     tables, p, doubt, top, least, scores,
                 )  # fmt: skip
                 found = count_reaching(tables, p, n_blocks, least)
-            if found * _WORTH <= n_blocks * lanes * tables.itemsize:
+            if (found - lanes) * _WORTH <= n_blocks * lanes * tables.itemsize:
                 failures[slot] = max(failures[slot] - 1, -_FORGIVEN)
             else:
                 failures[slot] += _FORGIVEN // 2

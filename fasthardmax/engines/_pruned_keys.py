@@ -208,7 +208,7 @@ def _probe(
     for i0 in range(start, stop, width):
         lanes = min(width, stop - i0)
         pack(unit, i0, lanes, width, panel, 0)
-        screen_block(panel, 0, probes, 0, n_probes, None, table, 0, vectors, unroll)
+        screen_block(panel, 0, probes, 0, n_probes, None, None, table, 0, vectors, unroll)
         for lane in range(width):
             at_w[lane] = 0
         for f in range(d):

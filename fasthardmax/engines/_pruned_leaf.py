@@ -61,7 +61,7 @@ def _screen(asked, n_queries, key, n_keys, block, stride, panels, tables, vector
             for blk in range(run, min(run + stride, n_blocks)):
                 at = (p * tables.shape[1] + blk) * width
                 first, end = blk * block, min((blk + 1) * block, n_keys)
-                screen_block(panels, p, key, first, end, None, tables, at, vectors, unroll)
+                screen_block(panels, p, key, first, end, None, None, tables, at, vectors, unroll)
 
 
 @part

@@ -79,12 +79,15 @@ def _keys_at_once(vectors: int, unroll: int) -> int:
 
 
 @intrinsic
-def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vectors, unroll):
+def screen_block(
+    typingctx, panels, p, key, start, stop, bias, seen, tables, at, vectors, unroll
+):  # fmt: skip
     """Write to ``tables.flat[at:at+width]`` the lanes' maxima of score + bias over some keys.
 
     ``panels`` (P, d * width) of which the p-th is scored, ``key`` (S, d) of which start..stop-1
     are, ``bias`` None or (stop - start, width). Where both are 32-bit words of four bytes, ``bias``
-    is ``(offset, scale)``, each (P, width), and a score is ``scale * (product - offset)``.
+    is ``(offset, scale)``, each (P, width), and a score is ``scale * (product - offset)``. With
+    ``seen`` a number and not None, lane l sees the keys up to ``seen + l`` only.
     """
     in_bytes = panels.dtype == types.int32
     n_vectors, n_unroll = len(vectors), len(unroll)
@@ -99,6 +102,7 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
     i64 = ir.IntType(64)
     at_once = _keys_at_once(n_vectors, n_unroll)
     biased = not in_bytes and not isinstance(bias, types.NoneType)
+    causal = not isinstance(seen, types.NoneType)
 
     def codegen(context, builder, signature, args):
         b = builder
@@ -112,11 +116,14 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
             value.align = itemsize
             return value
 
-        def broadcast(pointer):
-            undefined = ir.Constant(vector, ir.Undefined)
-            low = b.insert_element(undefined, b.load(pointer), ir.IntType(32)(0))
+        def splat(number, kind):
+            undefined = ir.Constant(kind, ir.Undefined)
+            low = b.insert_element(undefined, number, ir.IntType(32)(0))
             zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
             return b.shuffle_vector(low, undefined, zeros)
+
+        def broadcast(pointer):
+            return splat(b.load(pointer), vector)
 
         def larger(x, y):
             compare = b.icmp_signed if in_bytes else b.fcmp_ordered
@@ -136,9 +143,10 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
         def constant(number):
             return ir.Constant(vector, [int(number) if in_bytes else number] * lanes)
 
-        panel_data, key_data, table_data = data(0), data(2), data(6)
+        panel_data, key_data, table_data = data(0), data(2), data(7)
         bias_data = data(5) if biased else None
-        first, end, out = args[3], args[4], args[7]
+        first, end, out = args[3], args[4], args[8]
+        lowest = constant(-(2**31) if in_bytes else float("-inf"))
         n_features = b.extract_value(context.make_array(key)(context, b, args[2]).shape, 1)
         width = i64(n_vectors * lanes)
         panel_data = b.gep(panel_data, [b.mul(args[1], b.mul(n_features, width))])
@@ -188,6 +196,15 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
                     exit_phi.add_incoming(value, loop)
             return result
 
+        def sees(v, i):
+            """Which lanes of vector ``v`` see key ``i``."""
+            numbers = ir.VectorType(ir.IntType(8 * itemsize), lanes)
+            own = ir.Constant(numbers, list(range(v * lanes, (v + 1) * lanes)))
+            beyond = b.sub(i, args[6])
+            if itemsize < 8:
+                beyond = b.trunc(beyond, numbers.element)
+            return b.icmp_signed("<=", splat(beyond, numbers), own)
+
         def stream(begin, limit, best, n_rows):
             """Fold keys begin, begin + n_rows, ... below limit into ``best``."""
             before = b.block
@@ -214,6 +231,9 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
                         b.fadd(s, load(bias_data, b.add(at_row, i64(v * lanes))))
                         for v, s in enumerate(tile[r])
                     ]
+            if causal:
+                for r, i in enumerate(indices):
+                    tile[r] = [b.select(sees(v, i), s, lowest) for v, s in enumerate(tile[r])]
             for v in range(n_vectors):
                 top = running[v]
                 for line in tile:
@@ -234,11 +254,13 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
             numbers = ir.VectorType(number, lanes)
             size = b.load(b.bitcast(b.gep(scale, [at]), numbers.as_pointer()))
             size.align = 4
-            whole = b.sub(products, load(offset, at))
-            return b.fmul(b.sitofp(whole, numbers), size)
+            found = b.fmul(b.sitofp(b.sub(products, load(offset, at)), numbers), size)
+            if causal:
+                unseen = ir.Constant(numbers, [float("-inf")] * lanes)
+                found = b.select(b.icmp_signed("==", products, lowest), unseen, found)
+            return found
 
-        lowest = [constant(-(2**31) if in_bytes else float("-inf"))] * n_vectors
-        j, best = stream(first, end, lowest, at_once)
+        j, best = stream(first, end, [lowest] * n_vectors, at_once)
         if at_once > 1:
             _, best = stream(j, end, best, 1)
         for v, top in enumerate(best):
@@ -248,7 +270,7 @@ def screen_block(typingctx, panels, p, key, start, stop, bias, tables, at, vecto
         return context.get_dummy_value()
 
     intp = types.intp
-    signature = types.void(panels, intp, key, intp, intp, bias, tables, intp, vectors, unroll)
+    signature = types.void(panels, intp, key, intp, intp, bias, seen, tables, intp, vectors, unroll)
     return signature, codegen
 
 

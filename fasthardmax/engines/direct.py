@@ -170,9 +170,7 @@ def _attend(problem: Problem, plan: _Plan, answer: Answer) -> int:
     """Share the turns out, so many at a time that an interruption is heard between."""
     n_helpers = min(plan.threads, os.cpu_count() or 1, plan.n_turns) - 1
     masks = _masks(problem)
-    places = _places(
-        problem, plan, masked=problem.is_causal or masks[1] != NO_MASK, slots=n_helpers + 1
-    )
+    places = _places(problem, plan, masked=masks[1] != NO_MASK, slots=n_helpers + 1)
     again, failures = np.zeros((2, n_helpers + 1), np.int64)
     run_job = muster(n_helpers)
     arguments: tuple[Any, ...] = (
