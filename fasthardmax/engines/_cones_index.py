@@ -48,7 +48,12 @@ _PER_CELL = {1: 4, 2: 2, 3: 4, 4: 4, 5: 4, 6: 4}
 _KEYS_PER_CELL = {1: 64, 2: 64, 3: 16, 4: 16, 5: 16, 6: 16}
 _CELLS = 1 << 22  # cells of the table, at most
 _INNER = {1: 1, 2: 1, 3: 1, 4: 12, 5: 16, 6: 32}  # candidates that a cell of the grid may keep
+# In space up to so many, while there are few queries: a lookup among more candidates takes longer,
+# but cells that keep fewer take longer to find. Fitted; the limit is so many over the queries.
+_MOST_INNER, _FEW_QUERIES = 8, 400_000
 _OUTER = {1: 6, 2: 8, 3: 32, 4: 40, 5: 48, 6: 64}  # and one below the grid
+# Boxes are divided until so many candidates a key left over have been listed.
+_SPENT = {1: 16, 2: 16, 3: 6, 4: 16, 5: 16, 6: 16}
 # More candidates than this are searched for in a tree of boxes.
 _LISTED = 64
 _ROWS = 1 << 16
@@ -111,10 +116,13 @@ def margins(d: int, dtype: np.dtype[Any]) -> tuple[float, float, float]:
     return (d + 1) * u + (8 * d + 24) * v, u * u, 8 * u
 
 
-def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex:
+def build(
+    keys: NDArray[Any], peak: NDArray[Any], num_threads: int, n_queries: float = math.inf
+) -> ConeIndex:
     """The index of ``keys`` (n, d), n and d positive, with largest magnitudes ``peak`` (d,).
 
-    About n + c log c for c candidates; memory is a few times the keys' at most.
+    About n + c log c for c candidates; memory is a few times the keys' at most. It is divided less
+    finely for few ``n_queries``.
     """
     n, d = keys.shape
     keys = readonly(keys)
@@ -140,7 +148,9 @@ def build(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> ConeIndex
     table = np.empty((2 * d, grid ** (d - 1)), np.int32)
     # Where most keys may win, cells of one candidate each would be too many.
     inner = _INNER[d] if 4 * n_groups < n else _OUTER[d]
-    budget = (16 * n_groups + n / 4 + (1 << 14)) / (2 * d)
+    if d == 3:
+        inner = max(inner, min(_MOST_INNER, int(_FEW_QUERIES / n_queries)))
+    budget = (_SPENT[d] * n_groups + n / 4 + (1 << 14)) / (2 * d)
     halvings = 18 if dtype == np.float32 else 40
     limits = (slip, 2.0**-halvings, inner, _OUTER[d], _LISTED, budget)
     margin = (exponent, relative, absolute * total / 2)

@@ -156,7 +156,8 @@ def list_ties(
 
 
 def _index(problem: Problem, k: int) -> ConeIndex:
-    return build(problem.key[k], problem.key_peak[k], problem.num_threads)
+    n_queries = problem.n_queries * int(np.count_nonzero(problem.key_of == k))
+    return build(problem.key[k], problem.key_peak[k], problem.num_threads, n_queries)
 
 
 def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray[Any]:
