@@ -38,7 +38,7 @@ class Settled:
         self.layer = self._last_search = 0
         # Where each point settled, or was when it was last searched for, and the roundings so far.
         self._position = clouds.reshape(total, d).copy()
-        self._error = np.zeros_like(self._position)
+        self._error = np.zeros((total, d), clouds.dtype)  # untouched until points move
         # A point j in whose place i ends, the mean number -2 - goes[i], or -1: not settled.
         self._goes = np.full(total, -1, np.int64)
         self._settled_at = np.full(total, -1, np.int32)
