@@ -15,6 +15,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from .store cimport CHUNK, FINE, NO_MEMORY, Store, Ties, note, real
+from .tree cimport soon
 
 
 cdef void open_spread(Spread *spread, int d, bint single) noexcept nogil:
@@ -174,8 +175,13 @@ cdef void spread_raise(const Spread *spread, Store *store, int64_t start) noexce
             i -= 1
 
 
-cdef void score(const real *query, const real *keys, int d, real *scores) noexcept nogil:
-    """Canonical scores of a block; features in increasing order, four in a pass."""
+cdef void score(
+    const real *query, const real *keys, const real *after, int d, real *scores
+) noexcept nogil:
+    """Canonical scores of a block; features in increasing order, four in a pass.
+
+    The block ``after`` is fetched meanwhile: it may lie anywhere, where no processor expects it.
+    """
     cdef int f = d % 4, j
     cdef const real *k
     if f == 0:
@@ -200,6 +206,8 @@ cdef void score(const real *query, const real *keys, int d, real *scores) noexce
             )
     while f < d:
         k = keys + f * BLOCK
+        for j in range(4 * BLOCK // 8):  # at least one look at each line of 64 bytes
+            soon(after + f * BLOCK + 8 * j)
         for j in range(BLOCK):
             scores[j] = (
                 scores[j]
@@ -232,6 +240,7 @@ cdef int look(const Spread *spread, const real *query, double size, Ties *winner
     cdef real scores[BLOCK]
     cdef real best = 0, top
     cdef const Shell *shell
+    cdef const char *after
     cdef int64_t s, b
     cdef int j, width
     winners.count = 0
@@ -244,7 +253,8 @@ cdef int look(const Spread *spread, const real *query, double size, Ties *winner
             break
         for b in range((shell.count + BLOCK - 1) // BLOCK):
             width = <int>min(BLOCK, shell.count - b * BLOCK)
-            score(query, <const real *>shell.block[b], spread.d, scores)
+            after = shell.block[b + 1 if b + 1 < shell.blocks else b]
+            score(query, <const real *>shell.block[b], <const real *>after, spread.d, scores)
             if width == BLOCK and winners.count:
                 top = largest(scores)
                 if top < best:
