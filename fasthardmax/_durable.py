@@ -11,7 +11,7 @@ from typing import BinaryIO
 try:
     import fcntl
 except ImportError:  # Windows has neither this lock nor directories that can be opened
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # it is a module elsewhere
 
 __all__ = ["only_writer", "sync_directory", "write_aside"]
 

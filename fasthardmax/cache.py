@@ -489,7 +489,7 @@ class HardmaxCache:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         names = ("n_layers", "n_heads", "head_dim", "value_dim")
-        self.__init__(  # type: ignore[misc]
+        self.__init__(  # type: ignore[misc]  # unpickling makes it anew
             *(state[name] for name in names), prune=state["prune"], dtype=state["dtype"]
         )
         self.load_state_dict(state)

@@ -55,6 +55,7 @@ class MovingPicture:
             drawn += draw_places(ax, projection, places, film.leader_colours[emerged], leaders=True)
         frame(ax, projection, [f"layer {layer}", *film.notes()])
         if in_space(ax):
+            # Only axes in space have it.
             ax.view_init(elev=25, azim=-60 + _TURN * number)  # type: ignore[attr-defined]
         self._drawn = drawn
 
