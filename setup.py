@@ -62,6 +62,8 @@ setup(
                 "plane",
                 "hit",
                 "bulk",
+                "slab",
+                "prompt",
                 "spread",
                 "ahead",
                 "layer",

@@ -59,14 +59,9 @@ cdef struct Ties:  # winners in progress: tokens that stand for themselves and t
 cdef bint open_store(Store *store, int d, int features, int dv, bint single, bint prune) noexcept nogil
 cdef void close_store(Store *store) noexcept nogil
 cdef int64_t add_token(Store *store, const char *key, const char *value) noexcept nogil
-cdef bint add_tokens(
-    Store *store,
-    const char *keys,
-    const char *values,
-    int64_t key_stride,
-    int64_t value_stride,
-    int64_t count,
-) noexcept nogil
+cdef bint new_chunk(Store *store) noexcept nogil
+cdef char *sum_before(const Store *store, int64_t chunk) noexcept nogil
+cdef double *peak_before(const Store *store, int64_t chunk) noexcept nogil
 cdef void forget_repeats(Store *store) noexcept nogil
 cdef void forget_tokens(Store *store, int64_t count) noexcept nogil
 cdef bint add_repeat(Store *store, int64_t original, int64_t token) noexcept nogil

@@ -27,11 +27,11 @@ cdef inline int64_t chunk_bytes(const Store *store) noexcept nogil:
     ) * item_size(store) + 8 + store.features * <int64_t>sizeof(double)
 
 
-cdef inline char *sum_before(const Store *store, int64_t chunk) noexcept nogil:
+cdef char *sum_before(const Store *store, int64_t chunk) noexcept nogil:
     return store.chunk[chunk] + CHUNK * (store.d + store.dv) * item_size(store)
 
 
-cdef inline double *peak_before(const Store *store, int64_t chunk) noexcept nogil:
+cdef double *peak_before(const Store *store, int64_t chunk) noexcept nogil:
     cdef int64_t at = (CHUNK * (store.d + store.dv) + store.dv) * item_size(store)
     return <double *>(store.chunk[chunk] + (at + 7) // 8 * 8)
 
@@ -176,77 +176,6 @@ cdef int64_t add_token(Store *store, const char *key, const char *value) noexcep
     store.count += 1
     store.tokens += 1
     return token
-
-
-cdef void add_run(
-    Store *store,
-    const real *keys,
-    const real *values,
-    int64_t key_stride,
-    int64_t value_stride,
-    int width,
-) noexcept nogil:
-    """Store tokens that fit in the last chunk; strides count numbers."""
-    cdef int64_t start = store.count % CHUNK
-    cdef real *total = <real *>store.total
-    cdef real *out
-    cdef int j, f
-    cdef real size, peak
-    for f in range(store.d):
-        out = <real *>store.chunk[store.count // CHUNK] + f * CHUNK + start
-        peak = <real>store.peak[f]
-        for j in range(width):
-            out[j] = keys[j * key_stride + f]
-            size = <real>fabs(out[j])
-            peak = size if size > peak else peak
-        store.peak[f] = peak
-    out = <real *>value_of(store, store.count)
-    for j in range(width):
-        for f in range(store.dv):
-            out[f] = values[f]
-        if store.tokens + j == 0:
-            memcpy(total, values, store.dv * sizeof(real))
-        else:
-            add_values(total, values, store.dv)
-        out += store.dv
-        values += value_stride
-    store.count += width
-    store.tokens += width
-
-
-cdef bint add_tokens(
-    Store *store,
-    const char *keys,
-    const char *values,
-    int64_t key_stride,
-    int64_t value_stride,
-    int64_t count,
-) noexcept nogil:
-    """Store many tokens, strides counting bytes; False where no memory is found."""
-    cdef int item = item_size(store), width
-    cdef int64_t chunk
-    while count > 0:
-        chunk = store.count // CHUNK
-        width = <int>min(count, CHUNK - store.count % CHUNK)
-        if chunk == store.chunks and not new_chunk(store):
-            return False
-        if store.count % CHUNK == 0:
-            memcpy(sum_before(store, chunk), store.total, store.dv * item)
-            memcpy(peak_before(store, chunk), store.peak, store.features * sizeof(double))
-        if store.single:
-            add_run[float](
-                store, <const float *>keys, <const float *>values, key_stride // item,
-                value_stride // item, width,
-            )
-        else:
-            add_run[double](
-                store, <const double *>keys, <const double *>values, key_stride // item,
-                value_stride // item, width,
-            )
-        keys += width * key_stride
-        values += width * value_stride
-        count -= width
-    return True
 
 
 cdef void forget_repeats(Store *store) noexcept nogil:
