@@ -30,7 +30,8 @@ from .turn cimport reflex
 
 cdef enum:
     DIGIT = 11  # bits of a rank that one pass of sorting looks at, at most
-    TOGETHER = 16  # keys that are looked at once for whether any of them is far out
+    TOGETHER = 64  # keys that are looked at once for whether any of them is far out
+    SAMPLED = 64  # chunks whose keys are looked at for one that covers many
     FEW = 256  # keys of a quadrant that are not worth a look before they are sorted
 
 cdef struct Key:  # as a quadrant sees it
@@ -120,77 +121,41 @@ cdef Key *sort_along(Key *key, Key *other, int64_t n) noexcept nogil:
 # --- Which keys are worth sorting ----------------------------------------------------------------
 
 
-cdef inline void find_ends(
-    const real *x, int width, double along_x, double along_y, double *top, double *bottom
-) noexcept nogil:
-    """The extremes of a chunk's products with a direction, in a form that vectorises."""
-    cdef const real *y = x + CHUNK
-    cdef double most[8]
-    cdef double least[8]
-    cdef double s
-    cdef int i, j
-    for j in range(8):
-        most[j] = -INFINITY
-        least[j] = INFINITY
-    for i in range(0, width - 7, 8):
-        for j in range(8):
-            s = along_x * x[i + j] + along_y * y[i + j]
-            most[j] = most[j] if most[j] > s else s
-            least[j] = least[j] if least[j] < s else s
-    for i in range(width // 8 * 8, width):
-        s = along_x * x[i] + along_y * y[i]
-        most[0] = most[0] if most[0] > s else s
-        least[0] = least[0] if least[0] < s else s
-    for j in range(1, 8):
-        most[0] = most[0] if most[0] > most[j] else most[j]
-        least[0] = least[0] if least[0] < least[j] else least[j]
-    top[0] = most[0]
-    bottom[0] = least[0]
-
-
-cdef inline int find_end(
-    const real *x, int width, double along_x, double along_y, double end
-) noexcept nogil:
-    """The first key of a chunk whose product with a direction is this."""
-    cdef int j = 0
-    while j + 1 < width and along_x * x[j] + along_y * x[CHUNK + j] != end:
-        j += 1
-    return j
-
-
 cdef void find_apexes(
     Plane *plane, const Store *store, int64_t count, const real *either
 ) noexcept nogil:
-    """Set each quadrant's apex from the key that is furthest out along its diagonal."""
+    """Set each quadrant's apex from a key that is far out along its diagonal.
+
+    Any key is right; some thousand of them, and the newest, are enough to find a good one.
+    """
     cdef double best[4]
-    cdef double along_x, along_y, top, bottom, by = DROP * plane.unit
+    cdef double x, y, along_x, along_y, by = DROP * plane.unit
     cdef int64_t at[4]
-    cdef int64_t chunk
-    cdef const real *x
-    cdef int q, width
+    cdef int64_t last = (count - 1) // CHUNK, chunk = 0
+    cdef const real *keys
+    cdef int q, j
     if store.peak[0] < TINY or store.peak[1] < TINY:
         return
     for q in range(4):
         best[q] = -INFINITY
         at[q] = 0
     along_x = 1 / store.peak[0]
-    for chunk in range((count + CHUNK - 1) // CHUNK):
-        width = <int>min(CHUNK, count - chunk * CHUNK)
-        x = <const real *>store.chunk[chunk]
-        for q in range(0, 4, 2):  # its opposite, 3 - q, has the other end
-            along_y = (-1 if q else 1) / store.peak[1]
-            find_ends(x, width, along_x, along_y, &top, &bottom)
-            if top > best[q]:
-                best[q] = top
-                at[q] = chunk * CHUNK + find_end(x, width, along_x, along_y, top)
-            if -bottom > best[3 - q]:
-                best[3 - q] = -bottom
-                at[3 - q] = chunk * CHUNK + find_end(x, width, along_x, along_y, bottom)
+    along_y = 1 / store.peak[1]
+    while chunk <= last:
+        keys = <const real *>store.chunk[chunk]
+        for j in range(<int>min(CHUNK, count - chunk * CHUNK)):
+            x = along_x * keys[j]
+            y = along_y * keys[CHUNK + j]
+            for q in range(4):
+                if (-x if q & 1 else x) + (-y if q & 2 else y) > best[q]:
+                    best[q] = (-x if q & 1 else x) + (-y if q & 2 else y)
+                    at[q] = chunk * CHUNK + j
+        chunk = last if chunk < last <= chunk + last // SAMPLED else chunk + 1 + last // SAMPLED
     for q in range(4):
-        along_x = key_of(store, at[q], 0)
-        along_y = key_of(store, at[q], 1)
-        plane.quadrant[q].apex_x = (-along_x if q & 1 else along_x) - by * store.peak[0]
-        plane.quadrant[q].apex_y = (-along_y if q & 2 else along_y) - by * store.peak[1]
+        x = key_of(store, at[q], 0)
+        y = key_of(store, at[q], 1)
+        plane.quadrant[q].apex_x = (-x if q & 1 else x) - by * store.peak[0]
+        plane.quadrant[q].apex_y = (-y if q & 2 else y) - by * store.peak[1]
 
 
 cdef int64_t list_open(
@@ -202,23 +167,38 @@ cdef int64_t list_open(
     cdef double left = -min(quadrant[1].apex_x, quadrant[3].apex_x)
     cdef double upper = min(quadrant[0].apex_y, quadrant[1].apex_y)
     cdef double lower = -min(quadrant[2].apex_y, quadrant[3].apex_y)
-    cdef int64_t chunk, n = 0, covered
+    cdef double beyond[TOGETHER]
+    cdef double over_x, over_y, other
+    cdef int64_t chunk, n = 0
     cdef const real *x
     cdef const real *y
-    cdef int group, j, width
+    cdef int start, j, half
     for chunk in range((count + CHUNK - 1) // CHUNK):
-        x = <const real *>store.chunk[chunk]
-        y = x + CHUNK
-        width = <int>min(CHUNK, count - chunk * CHUNK)
-        for group in range((width + TOGETHER - 1) // TOGETHER):
-            if (group + 1) * TOGETHER <= width:
-                covered = 0
-                for j in range(group * TOGETHER, (group + 1) * TOGETHER):
-                    covered += (x[j] < right) & (x[j] > left) & (y[j] < upper) & (y[j] > lower)
-                if covered == TOGETHER:
+        for start in range(0, CHUNK, 64):
+            if chunk * CHUNK + start >= count:
+                break
+            x = <const real *>store.chunk[chunk] + start
+            y = x + CHUNK
+            if chunk * CHUNK + start + TOGETHER <= count:
+                # How far any of the keys is beyond any side; a difference has the right sign.
+                for j in range(TOGETHER):
+                    over_x = x[j] - right
+                    other = left - x[j]
+                    over_x = over_x if over_x > other else other
+                    over_y = y[j] - upper
+                    other = lower - y[j]
+                    over_y = over_y if over_y > other else other
+                    beyond[j] = over_x if over_x > over_y else over_y
+                half = TOGETHER // 2
+                while half >= 4:
+                    for j in range(half):
+                        other = beyond[j + half]
+                        beyond[j] = beyond[j] if beyond[j] > other else other
+                    half //= 2
+                if max(max(beyond[0], beyond[1]), max(beyond[2], beyond[3])) < 0:
                     continue
-            for j in range(group * TOGETHER, min((group + 1) * TOGETHER, width)):
-                token[n] = chunk * CHUNK + j
+            for j in range(<int>min(TOGETHER, count - chunk * CHUNK - start)):
+                token[n] = chunk * CHUNK + start + j
                 n += 1 - ((x[j] < right) & (x[j] > left) & (y[j] < upper) & (y[j] > lower))
     return n
 

@@ -13,8 +13,9 @@ from libc.string cimport memset
 
 from .bulk cimport build_bytes, build_plane
 from .layer cimport Layer, head_compact, layer_append, layer_step
-from .slab cimport add_tokens
+from .slab cimport Room, add_tokens
 from .store cimport CHUNK, FINE, NO_MEMORY
+from .tree cimport soon
 
 cdef enum:
     MANY = 64  # tokens that are taken in at once
@@ -84,6 +85,24 @@ cdef void take_tokens(void *context, int64_t slot, int64_t turn) noexcept nogil:
     forget_some(&some)
 
 
+cdef inline void fetch(
+    const Prompt *prompt, int64_t start, int64_t stop, int64_t first, int64_t heads
+) noexcept nogil:
+    """Fetch tokens of some heads, a part of a line of memory after the other."""
+    cdef int64_t key_size = prompt.layer.d * (4 if prompt.layer.single else 8)
+    cdef int64_t value_size = prompt.layer.dv * (4 if prompt.layer.single else 8)
+    cdef int64_t row = prompt.layer.heads, i
+    for start in range(start, min(stop, prompt.count)):
+        i = 0
+        while i < heads * key_size:
+            soon(prompt.keys + (start * row + first) * key_size + i)
+            i += 64
+        i = 0
+        while i < heads * value_size:
+            soon(prompt.values + (start * row + first) * value_size + i)
+            i += 64
+
+
 cdef void store_tokens(void *context, int64_t slot, int64_t turn) noexcept nogil:
     """Store all tokens of a group of heads."""
     cdef Prompt *prompt = <Prompt *>context
@@ -92,13 +111,20 @@ cdef void store_tokens(void *context, int64_t slot, int64_t turn) noexcept nogil
     cdef int64_t key_size = layer.d * item, value_size = layer.dv * item, t = 0, width
     cdef double most = FLT_MAX if layer.single else DBL_MAX
     cdef double most_value = most / 4 / <double>(layer.tokens + prompt.count)
+    cdef int64_t first = turn * layer.heads // prompt.groups
+    cdef int64_t heads = (turn + 1) * layer.heads // prompt.groups - first
+    cdef Room room
+    room.slab = NULL
+    room.chunks = 0
     # A chunk of all heads fits in a cache, and has whole lines of the arrays.
     while t < prompt.count and prompt.code[turn] == FINE:
         width = min(CHUNK, prompt.count - t)
-        for h in range(
-            <int>(turn * layer.heads // prompt.groups),
-            <int>((turn + 1) * layer.heads // prompt.groups),
-        ):
+        room.wanted = (prompt.count - t) // CHUNK * heads
+        for h in range(first, first + heads):
+            fetch(
+                prompt, t + CHUNK + (h - first) * CHUNK // heads,
+                t + CHUNK + (h - first + 1) * CHUNK // heads, first, heads,
+            )
             prompt.code[turn] = add_tokens(
                 &layer.head[h].store,
                 prompt.keys + (t * layer.heads + h) * key_size,
@@ -108,6 +134,7 @@ cdef void store_tokens(void *context, int64_t slot, int64_t turn) noexcept nogil
                 width,
                 most / 4,
                 most_value if layer.prune else most,
+                &room,
             )
             if prompt.code[turn] != FINE:
                 break

@@ -2,7 +2,12 @@
 
 from libc.stdint cimport int64_t
 
-from .store cimport Store, real
+from .store cimport Slab, Store, real
+
+cdef struct Room:  # for the chunks of some heads
+    Slab *slab
+    int64_t chunks  # that still fit in it
+    int64_t wanted  # that will be begun
 
 cdef bint fold(const real *numbers, int64_t n, real *top) noexcept nogil
 cdef int add_tokens(
@@ -14,4 +19,5 @@ cdef int add_tokens(
     int64_t count,
     double most_key,
     double most_value,
+    Room *room,
 ) noexcept nogil

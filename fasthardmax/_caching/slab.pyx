@@ -13,7 +13,9 @@ from .store cimport (
     CHUNK,
     FINE,
     NO_MEMORY,
+    Slab,
     Store,
+    chunk_bytes,
     new_chunk,
     peak_before,
     real,
@@ -22,8 +24,53 @@ from .store cimport (
 )
 
 cdef enum:
-    LANES = 8  # running maxima side by side, so that they are one or a few vectors
+    ALONE = 16  # chunks of a head before any shares its memory
+    LANES = 64  # running maxima side by side: with fewer, compilers make no vectors of them
     BAD = 10  # BAD_NUMBER of a layer
+
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #define HUGE_PAGE ((size_t)1 << 21)
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #endif
+    /* A huge page is filled after one page fault, where small ones take 512. */
+    static void *huge_pages(size_t bytes) {
+    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+        void *room;
+        if (posix_memalign(&room, HUGE_PAGE, bytes)) return NULL;
+        madvise(room, bytes, MADV_HUGEPAGE);
+        return room;
+    #else
+        return malloc(bytes);
+    #endif
+    }
+    """
+    size_t HUGE_PAGE
+    void *huge_pages(size_t bytes) noexcept nogil
+
+
+cdef Slab *slab_for(Room *room, const Store *store) noexcept nogil:
+    """The slab for the next chunk of a store; NULL where it is to be alone.
+
+    The first chunks are: so a cache that forgets nearly all tokens keeps little memory. Pruned
+    heads' are, as they drop them in threads of their own.
+    """
+    cdef int64_t most = (HUGE_PAGE - sizeof(Slab)) // chunk_bytes(store)
+    if store.prune or store.chunks < ALONE:
+        return NULL
+    if room.chunks == 0 and room.wanted >= most > 1:
+        room.slab = <Slab *>huge_pages(HUGE_PAGE)
+        if room.slab != NULL:
+            room.slab.chunks = 0
+            room.slab.free = <char *>(room.slab + 1)
+            room.chunks = most
+    if room.chunks == 0:
+        return NULL
+    room.chunks -= 1
+    return room.slab
 
 
 cdef bint fold(const real *numbers, int64_t n, real *top) noexcept nogil:
@@ -31,20 +78,26 @@ cdef bint fold(const real *numbers, int64_t n, real *top) noexcept nogil:
     cdef real most[LANES]
     cdef real doubt[LANES]
     cdef real size, zero = 0  # of this type: the constant 0 would be a double
-    cdef int64_t group, i
-    cdef int j
+    cdef int64_t group
+    cdef int j, half = LANES // 2
     for j in range(LANES):
         most[j] = doubt[j] = 0
     for group in range(n // LANES):
         for j in range(LANES):
-            size = fabs(numbers[group * LANES + j])
+            size = fabs(numbers[j])
             most[j] = size if size > most[j] else most[j]
             doubt[j] += size * zero  # NaN for ever after a NaN or an infinity
-    for i in range(n // LANES * LANES, n):
-        size = fabs(numbers[i])
-        most[0] = size if size > most[0] else most[0]
-        doubt[0] += size * zero
-    for j in range(LANES):
+        numbers += LANES
+    for j in range(n % LANES):
+        size = fabs(numbers[j])
+        most[j] = size if size > most[j] else most[j]
+        doubt[j] += size * zero
+    while half >= 4:
+        for j in range(half):
+            most[j] = most[j] if most[j] > most[j + half] else most[j + half]
+            doubt[j] += doubt[j + half]
+        half //= 2
+    for j in range(4):
         top[0] = most[j] if most[j] > top[0] else top[0]
         zero += doubt[j]
     return zero == 0
@@ -129,6 +182,7 @@ cdef int add_tokens(
     int64_t count,
     double most_key,
     double most_value,
+    Room *room,
 ) noexcept nogil:
     """Store many tokens, strides counting bytes.
 
@@ -140,7 +194,7 @@ cdef int add_tokens(
     while count > 0:
         chunk = store.count // CHUNK
         width = <int>min(count, CHUNK - store.count % CHUNK)
-        if chunk == store.chunks and not new_chunk(store):
+        if chunk == store.chunks and not new_chunk(store, slab_for(room, store)):
             return NO_MEMORY
         if store.count % CHUNK == 0:
             memcpy(sum_before(store, chunk), store.total, store.dv * item)
