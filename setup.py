@@ -64,6 +64,7 @@ setup(
                 "bulk",
                 "slab",
                 "prompt",
+                "rough",
                 "spread",
                 "ahead",
                 "layer",
