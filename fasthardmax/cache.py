@@ -12,7 +12,7 @@ from ._caching.extending import extend
 from ._caching.held import Held
 from ._caching.reading import as_given, read
 from ._caching.refusals import explained
-from ._validate import check_count
+from ._validate import check_count, check_threads
 
 __all__ = ["HardmaxCache"]
 
@@ -167,15 +167,21 @@ class HardmaxCache(Held):
             return self._again(self._core.query, refusal, layer, {"queries": queries})
 
     def extend(
-        self, layer: int, keys: ArrayLike, values: ArrayLike, queries: ArrayLike | None = None
+        self,
+        layer: int,
+        keys: ArrayLike,
+        values: ArrayLike,
+        queries: ArrayLike | None = None,
+        *,
+        num_threads: int | None = None,
     ) -> Any:
         """Insert a whole prompt in a layer, and answer it causally if there are queries.
 
-        Faster than :meth:`append` or :meth:`step` in a loop. Heads are shared among all cores that
-        the process may run on. Without queries, keys of two features are sorted and taken in at
-        once, in O(T log T), unless there are more tokens already. With queries and eight features
-        or more, the prompt is answered as one causal attention by
-        :func:`~fasthardmax.hardmax_attention`, unless there are more tokens already.
+        Faster than :meth:`append` or :meth:`step` in a loop. Heads are shared among threads. Without
+        queries, keys of two features are sorted and taken in at once, in O(T log T), unless there
+        are more tokens already. With queries and eight features or more, the prompt is answered as
+        one causal attention by :func:`~fasthardmax.hardmax_attention`, unless there are more tokens
+        already.
 
         Parameters
         ----------
@@ -183,6 +189,8 @@ class HardmaxCache(Held):
         keys : array_like, shape (T, H, d)
         values : array_like, shape (T, H, dv)
         queries : array_like, shape (T, H, d), optional
+        num_threads : int, optional
+            At most this many threads; all cores that the process may run on by default.
 
         Returns
         -------
@@ -202,7 +210,7 @@ class HardmaxCache(Held):
         >>> cache.extend(0, prompt, prompt, queries=prompt).ravel()
         array([1., 3., 3.])
         """
-        layer = self._layer(layer)
+        layer, n_threads = self._layer(layer), check_threads(num_threads)
         given = {"keys": keys, "values": values}
         if queries is not None:
             given["queries"] = queries
@@ -211,7 +219,7 @@ class HardmaxCache(Held):
         for name, array in arrays.items():
             if len(array) != n:
                 raise ValueError(f"{name}: got {len(array)} tokens, expected {n} as in keys")
-        answers = extend(self._core, layer, arrays, self._dtype)
+        answers = extend(self._core, layer, arrays, self._dtype, n_threads)
         return None if answers is None else as_given(answers, queries)
 
     def truncate(self, n: int) -> None:

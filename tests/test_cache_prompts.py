@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fasthardmax import HardmaxCache, hardmax_attention
-from fasthardmax._caching import extending
+from fasthardmax import cache as cache_module
 
 from .clouds import DTYPES, Array, DType, ball, circle, gaussian, seeded, ulp_neighbours
 from .compare import assert_same_bits
@@ -22,7 +22,7 @@ N_HEADS = 5
 
 @pytest.fixture(autouse=True, params=[1, 3], ids=["one thread", "three threads"])
 def _threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extending, "check_threads", lambda given: request.param)
+    monkeypatch.setattr(cache_module, "check_threads", lambda given: request.param)
 
 
 def _lattice(n: int, d: int, dtype: DType) -> Array:
