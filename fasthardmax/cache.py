@@ -177,11 +177,11 @@ class HardmaxCache(Held):
     ) -> Any:
         """Insert a whole prompt in a layer, and answer it causally if there are queries.
 
-        Faster than :meth:`append` or :meth:`step` in a loop. Heads are shared among threads. Without
-        queries, keys of two features are sorted and taken in at once, in O(T log T), unless there
-        are more tokens already. With queries and eight features or more, the prompt is answered as
-        one causal attention by :func:`~fasthardmax.hardmax_attention`, unless there are more tokens
-        already.
+        Faster than :meth:`append` or :meth:`step` in a loop. Heads are shared among threads.
+        Without queries, keys of two features are sorted and taken in at once, in O(T log T), unless
+        there are more tokens already. With queries and eight features or more, the prompt is
+        answered as one causal attention by :func:`~fasthardmax.hardmax_attention`, unless there are
+        more tokens already.
 
         Parameters
         ----------

@@ -12,7 +12,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 from .bulk cimport build_bytes, build_plane
-from .layer cimport Layer, head_compact, layer_append, layer_step
+from .layer cimport Layer, head_compact, layer_append, layer_query
 from .line cimport Line, line_insert
 from .plane cimport Plane
 from .slab cimport Room, add_tokens
@@ -21,7 +21,7 @@ from .tree cimport soon
 
 cdef enum:
     MANY = 64  # tokens that are taken in at once
-    SPELL = 1 << 16  # tokens of a pruned cache between two looks for dropped ones, at least
+    SPELL = 1 << 14  # tokens of a pruned cache between two looks for dropped ones, at least
     SHORT = 256  # tokens of all heads that are not worth waking a thread for
 
 ctypedef void (*turn_t)(void *context, int64_t slot, int64_t turn) noexcept nogil
@@ -67,19 +67,17 @@ cdef void take_tokens(void *context, int64_t slot, int64_t turn) noexcept nogil:
     cdef Layer some = some_heads(layer, start, <int>((turn + 1) * layer.heads // prompt.groups))
     cdef int64_t key_size = layer.d * item, value_size = layer.dv * item, t
     for t in range(prompt.count):
-        if prompt.queries != NULL:
-            code = layer_step(
+        code = layer_append(
+            &some,
+            prompt.keys + (t * layer.heads + start) * key_size,
+            prompt.values + (t * layer.heads + start) * value_size,
+        )
+        # Not a step, which would give back memory that heads of other threads share.
+        if code == FINE and prompt.queries != NULL:
+            code = layer_query(
                 &some,
-                prompt.keys + (t * layer.heads + start) * key_size,
                 prompt.queries + (t * layer.heads + start) * key_size,
-                prompt.values + (t * layer.heads + start) * value_size,
                 prompt.out + (t * layer.heads + start) * value_size,
-            )
-        else:
-            code = layer_append(
-                &some,
-                prompt.keys + (t * layer.heads + start) * key_size,
-                prompt.values + (t * layer.heads + start) * value_size,
             )
         if code != FINE:
             break
