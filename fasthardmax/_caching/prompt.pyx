@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """A whole prompt in a layer, its heads shared among threads.
 
-One or two features without queries: the heads' keys are stored, then taken in at once. Else token
-by token, some heads in each thread. A prompt that is refused is refused half-way: the caller
+Without queries the heads' tokens are stored, then each head's keys taken in at once. Else token by
+token, some heads in each thread. A prompt that is refused is refused half-way: the caller
 takes it back, and finds out why by one token after the other.
 """
 
@@ -16,6 +16,7 @@ from .layer cimport Layer, head_compact, layer_append, layer_query
 from .line cimport Line, line_insert
 from .plane cimport Plane
 from .slab cimport Room, add_tokens
+from .spread cimport Spread, spread_insert
 from .store cimport CHUNK, FINE, NO_MEMORY, Store
 from .tree cimport soon
 
@@ -103,8 +104,19 @@ cdef inline void fetch(
             i += 64
 
 
+cdef inline bint put_in_shells(
+    Spread *spread, const char *keys, int64_t stride, int64_t token, int64_t count
+) noexcept nogil:
+    """Take in keys of three features or more; False where no memory is found."""
+    cdef int64_t i
+    for i in range(count):
+        if not spread_insert(spread, keys + i * stride, token + i):
+            return False
+    return True
+
+
 cdef void store_tokens(void *context, int64_t slot, int64_t turn) noexcept nogil:
-    """Store all tokens of a group of heads."""
+    """Store all tokens of a group of heads; keys of many features are taken in while at hand."""
     cdef Prompt *prompt = <Prompt *>context
     cdef Layer *layer = prompt.layer
     cdef int item = 4 if layer.single else 8, h
@@ -136,6 +148,14 @@ cdef void store_tokens(void *context, int64_t slot, int64_t turn) noexcept nogil
                 most_value if layer.prune else most,
                 &room,
             )
+            if prompt.code[turn] == FINE and layer.d > 2 and not put_in_shells(
+                &layer.head[h].index.spread,
+                prompt.keys + (t * layer.heads + h) * key_size,
+                layer.heads * key_size,
+                layer.head[h].store.count - width,
+                width,
+            ):
+                prompt.code[turn] = NO_MEMORY
             if prompt.code[turn] != FINE:
                 break
         t += width
@@ -184,8 +204,8 @@ cdef int64_t at_once(const Layer *layer, int64_t count, bint asked) noexcept nog
     """How many of some tokens go in between two looks at signals, or at dropped keys."""
     cdef int64_t stored = 0
     cdef int h
-    if asked or layer.d > 2:
-        return min(count, 256 if asked else 8192)
+    if asked:
+        return min(count, 256)
     if not layer.prune:
         return count
     for h in range(layer.heads):
@@ -218,9 +238,9 @@ cdef int layer_extend(
     cdef run_t run = <run_t>run_job
     cdef Prompt prompt
     cdef int h, code, heads = layer.heads
-    cdef bint at_once = layer.d < 3 and queries == NULL and count >= MANY
+    cdef bint at_once = queries == NULL and count >= MANY
     for h in range(heads):
-        at_once = at_once and (layer.d == 1 or count >= layer.head[h].store.count)
+        at_once = at_once and (layer.d != 2 or count >= layer.head[h].store.count)
     if count * heads < SHORT:
         n_threads = 1
     prompt.layer = layer
@@ -233,7 +253,7 @@ cdef int layer_extend(
     if code == FINE:
         run(store_tokens if at_once else take_tokens, &prompt, 0, prompt.groups, n_threads - 1)
         code = first_bad(&prompt, heads)
-    if code == FINE and at_once:
+    if code == FINE and at_once and layer.d < 3:
         run(index_tokens, &prompt, 0, heads, n_threads - 1)
         code = first_bad(&prompt, heads)
     if prompt.scratch != NULL:

@@ -130,6 +130,21 @@ cdef void add_up(real *total, const real *values, int width, int dv) noexcept no
         total[f] = a
 
 
+cdef bint raise_peaks(
+    Store *store, const real *keys, int64_t stride, int width, real most
+) noexcept nogil:
+    """Raise the peaks to keys that an index keeps; False for a bad one."""
+    cdef int j, f, bad = 0
+    cdef double size
+    for j in range(width):
+        for f in range(store.features):
+            size = fabs(keys[f])
+            bad += not size <= most
+            store.peak[f] = size if size > store.peak[f] else store.peak[f]
+        keys += stride
+    return bad == 0
+
+
 cdef bint add_run(
     Store *store,
     const real *keys,
@@ -147,6 +162,8 @@ cdef bint add_run(
     cdef real *out
     cdef real top
     cdef bint fine = True
+    if store.d == 0:
+        fine = raise_peaks(store, keys, key_stride, width, most_key)
     for f in range(store.d):
         out = <real *>store.chunk[store.count // CHUNK] + f * CHUNK + start
         for j in range(width):
