@@ -29,10 +29,11 @@ from .tree cimport WIDTH, Spot, insert
 from .turn cimport reflex
 
 cdef enum:
-    DIGIT = 11  # bits of a rank that one pass of sorting looks at, at most
+    DIGIT = 11  # bits of a rank that one pass of sorting looks at, at most; with few keys 7
     TOGETHER = 64  # keys that are looked at once for whether any of them is far out
     SAMPLED = 64  # chunks whose keys are looked at for one that covers many
-    FEW = 256  # keys of a quadrant that are not worth a look before they are sorted
+    FEW = 24  # keys of a quadrant that are not worth a look before they are sorted one by one
+    MANY = 4096  # keys that are worth counting more digits for
 
 cdef struct Key:  # as a quadrant sees it
     double x
@@ -70,7 +71,7 @@ cdef Key *sort(Key *key, Key *other, int64_t n, bint by_y) noexcept nogil:
     cdef int64_t start[1 << DIGIT]
     cdef int64_t i, total, here
     cdef uint64_t number, before = 0, varying = 0
-    cdef int low = 0, high = 64, passes, width, value
+    cdef int low = 0, high = 64, passes, width, value, most = DIGIT if n > MANY else 7
     cdef bint in_order = True
     for i in range(n):
         number = rank(&key[i], by_y)
@@ -83,7 +84,7 @@ cdef Key *sort(Key *key, Key *other, int64_t n, bint by_y) noexcept nogil:
         low += 1
     while not varying >> (high - 1) & 1:
         high -= 1
-    passes = (high - low + DIGIT - 1) // DIGIT
+    passes = (high - low + most - 1) // most
     width = (high - low + passes - 1) // passes
     while low < high:
         memset(start, 0, sizeof(int64_t) << width)
@@ -103,11 +104,30 @@ cdef Key *sort(Key *key, Key *other, int64_t n, bint by_y) noexcept nogil:
     return key
 
 
+cdef void sort_few(Key *key, int64_t n) noexcept nogil:
+    """Sort as a hull runs, by insertion."""
+    cdef Key one
+    cdef int64_t i, at
+    for i in range(1, n):
+        one = key[i]
+        at = i
+        while at and (
+            key[at - 1].x > one.x or (key[at - 1].x == one.x and key[at - 1].y < one.y)
+        ):
+            key[at] = key[at - 1]
+            at -= 1
+        key[at] = one
+
+
 cdef Key *sort_along(Key *key, Key *other, int64_t n) noexcept nogil:
     """Sort as a hull runs: by x upwards, equal ones by y downwards, equal keys by token."""
     cdef Key *both[2]
-    cdef Key *by_x = sort(key, other, n, False)
+    cdef Key *by_x
     cdef int64_t i
+    if n <= FEW:
+        sort_few(key, n)
+        return key
+    by_x = sort(key, other, n, False)
     both[0] = key
     both[1] = other
     for i in range(1, n):

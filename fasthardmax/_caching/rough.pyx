@@ -10,7 +10,7 @@ bits, and c is that key's own, so |y| is at most c sqrt(d) / 2. X has as many bi
 room for in 32, at most 14, which makes |x| small.
 """
 
-from libc.math cimport INFINITY, fabs, frexp, ldexp, rint, sqrt
+from libc.math cimport INFINITY, fabs, frexp, ldexp, sqrt
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
 
 from .store cimport real
@@ -42,6 +42,12 @@ cdef enum:
     QUERY_STEPS = 8191
 
 
+cdef inline double whole(double number) noexcept nogil:
+    """The nearest whole number to one that is far below 2^51; ``rint`` is a call, and no vector."""
+    cdef double shift = 3 * 2.0**51
+    return (number + shift) - shift
+
+
 cdef void round_key(
     const real *key, int d, int exponent, char *rough, int64_t at
 ) noexcept nogil:
@@ -62,7 +68,7 @@ cdef void round_key(
     step = <float>(most / KEY_STEPS * (1 + 2.0**-22))
     part = 1 / step if step > 0 else 0
     for f in range(d):
-        steps[f] = <int8_t>rint(key[f] * up * further * part)
+        steps[f] = <int8_t>whole(key[f] * up * further * part)
     for f in range(d):
         part = key[f] * up * further - step * steps[f]
         squares += part * part
@@ -88,7 +94,7 @@ cdef bint round_query(const real *query, int d, Rough *rough) noexcept nogil:
     further = ldexp(1, -rough.exponent - -rough.exponent // 2)
     rough.size = most * up * further / steps
     for f in range(d):
-        rough.step[f] = <int16_t>rint(query[f] * up * further / rough.size)
+        rough.step[f] = <int16_t>whole(query[f] * up * further / rough.size)
         part = query[f] * up * further - rough.size * rough.step[f]
         squares += part * part
         length += <double>rough.step[f] * rough.step[f]
