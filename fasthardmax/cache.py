@@ -179,9 +179,9 @@ class HardmaxCache(Held):
 
         Faster than :meth:`append` or :meth:`step` in a loop. Heads are shared among threads.
         Without queries, keys of two features are sorted and taken in at once, in O(T log T), unless
-        there are more tokens already. With queries and eight features or more, the prompt is
-        answered as one causal attention by :func:`~fasthardmax.hardmax_attention`, unless there are
-        more tokens already.
+        there are more tokens already. With queries and many features (8, if there are not too many
+        tokens, or 16) the prompt is answered as one causal attention by
+        :func:`~fasthardmax.hardmax_attention`, unless there are more tokens already.
 
         Parameters
         ----------

@@ -12,6 +12,7 @@ import pytest
 
 from fasthardmax import HardmaxCache, hardmax_attention
 from fasthardmax import cache as cache_module
+from fasthardmax._caching import extending
 
 from .clouds import DTYPES, Array, DType, ball, circle, gaussian, seeded, ulp_neighbours
 from .compare import assert_same_bits
@@ -117,6 +118,16 @@ def test_pruned_heads_keep_only_what_may_win() -> None:
     tiny = np.full((N_HEADS, 2), 1e-310)  # dropped keys might tie
     with pytest.raises(ValueError, match=r"^queries: got products with keys that underflow"):
         cache.query(0, tiny)
+
+
+def test_the_operator_and_steps_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, values = heads_of(gaussian(300, 16, DTYPES[1]))
+    rows = []
+    for features in (8, 99):
+        monkeypatch.setattr(extending, "_FEATURES", features)
+        cache = HardmaxCache(1, N_HEADS, 16, 2)
+        rows.append(cache.extend(0, keys, values, -keys))
+    assert_same_bits(*rows)
 
 
 @pytest.mark.parametrize("before", [0, 3, 150], ids=["at first", "after few", "after many"])

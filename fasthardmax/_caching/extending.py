@@ -18,7 +18,13 @@ Array = NDArray[Any]
 
 # Features from which on the operator answers a prompt in less time than one step after the other:
 # lengths of keys rule little out then, and many queries at once make more of each key that is read.
-_MANY_FEATURES = 8
+_FEATURES = 8  # up to so many tokens, and however many with twice as many features
+_TOKENS = 1 << 14
+
+
+def _is_for_the_operator(d: int, n_before: int, n: int) -> bool:
+    is_quicker = d >= 2 * _FEATURES or (d >= _FEATURES and n <= _TOKENS)
+    return is_quicker and n_before <= n  # it asks something for each token before, too
 
 
 def extend(
@@ -39,7 +45,7 @@ def extend(
 
     error: BaseException
     try:
-        if queries is not None and core.head_dim >= _MANY_FEATURES and before <= len(queries):
+        if queries is not None and _is_for_the_operator(core.head_dim, before, len(queries)):
             answers = _by_the_operator(core, layer, arrays, before, n_threads)
             if answers is not None:
                 return answers
