@@ -19,7 +19,7 @@ Array = NDArray[Any]
 # Features from which on the operator answers a prompt in less time than one step after the other:
 # lengths of keys rule little out then, and many queries at once make more of each key that is read.
 _FEATURES = 8  # up to so many tokens, and however many with twice as many features
-_TOKENS = 1 << 14
+_TOKENS = 1 << 11
 
 
 def _is_for_the_operator(d: int, n_before: int, n: int) -> bool:
