@@ -72,10 +72,10 @@ cdef void find_places(
             y = reflected(single, keys, i // 4, i % 4, 1)
             places[i].at = lower(node[i], x, y)
             # What comes after it will be moved.
-            q = max(places[i].at - 1, 0)
-            soon_numbers(node[i].low, q, node[i].count)
-            soon_numbers(node[i].mark, q, node[i].count)
-            soon_numbers(<const double *>node[i].item, q, node[i].count)
+            q = max(places[i].at - 1, node[i].start)
+            soon_numbers(node[i].low, q, node[i].stop)
+            soon_numbers(node[i].mark, q, node[i].stop)
+            soon_numbers(<const double *>node[i].item, q, node[i].stop)
 
 
 cdef inline double reflected(

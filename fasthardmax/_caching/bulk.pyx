@@ -251,7 +251,7 @@ cdef bint fill(
             end.node.low[end.at] = here.y
             end.node.mark[end.at] = mark
             end.node.item[end.at] = here.token
-            end.node.count += 1
+            end.node.stop += 1
             quadrant.hull.count += 1
         else:
             end.at += 1
