@@ -14,6 +14,7 @@ from libc.string cimport memset
 from .ahead cimport ABREAST, find_peaks, find_places
 from .bulk cimport build_bytes, build_plane
 from .hit cimport plane_query, plane_scan, plane_underflows, plane_would_underflow
+from .entry cimport plane_insert
 from .line cimport (
     close_line,
     line_bytes,
@@ -30,8 +31,6 @@ from .plane cimport (
     close_plane,
     open_plane,
     plane_bytes,
-    plane_forget,
-    plane_insert,
     plane_mark,
     plane_renumber,
 )
@@ -64,6 +63,7 @@ from .store cimport (
     widen,
 )
 
+from .undo cimport plane_forget
 from .tree cimport Spot
 
 cdef enum:

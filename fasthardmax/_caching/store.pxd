@@ -73,7 +73,7 @@ cdef bint add_repeat(Store *store, int64_t original, int64_t token) noexcept nog
 cdef int answer_all(const Store *store, int ties, char *out) noexcept nogil
 cdef int answer(const Store *store, Ties *winners, int ties, char *out) noexcept nogil
 cdef int scan(const Store *store, const char *query, Ties *winners) noexcept nogil
-cdef bint widen(int64_t **array, int64_t *room, int64_t needed) noexcept nogil
+cdef bint grow(int64_t **array, int64_t *room, int64_t needed) noexcept nogil
 cdef void compact(Store *store, int64_t *renumber) noexcept nogil
 cdef size_t store_bytes(const Store *store) noexcept nogil
 
@@ -89,6 +89,11 @@ cdef inline double key_of(const Store *store, int64_t token, int f) noexcept nog
     cdef char *keys = store.chunk[token // CHUNK]
     cdef int64_t at = f * CHUNK + token % CHUNK
     return (<float *>keys)[at] if store.single else (<double *>keys)[at]
+
+
+cdef inline bint widen(int64_t **array, int64_t *room, int64_t needed) noexcept nogil:
+    """Give an array room for so many numbers; False where no memory is found."""
+    return needed <= room[0] or grow(array, room, needed)
 
 
 cdef inline bint note(Ties *winners, int64_t token) noexcept nogil:

@@ -36,13 +36,10 @@ cdef inline double *peak_before(const Store *store, int64_t chunk) noexcept nogi
     return <double *>(store.chunk[chunk] + (at + 7) // 8 * 8)
 
 
-cdef bint widen(int64_t **array, int64_t *room, int64_t needed) noexcept nogil:
-    """Give an array room for so many numbers, at least doubling it; False if there is no memory."""
+cdef bint grow(int64_t **array, int64_t *room, int64_t needed) noexcept nogil:
+    """At least double the room of an array; False where no memory is found."""
     cdef int64_t wanted = max(needed, 2 * room[0], 16)
-    cdef int64_t *wider
-    if needed <= room[0]:
-        return True
-    wider = <int64_t *>realloc(array[0], wanted * sizeof(int64_t))
+    cdef int64_t *wider = <int64_t *>realloc(array[0], wanted * sizeof(int64_t))
     if wider == NULL:
         return False
     array[0] = wider
