@@ -11,7 +11,6 @@ from .plane cimport (
     Plane,
     Point,
     Quadrant,
-    covered,
     drop,
     find_apex,
     hull_point,
@@ -167,14 +166,17 @@ cdef void rename(Quadrant *quadrant, double x, double y, int64_t token) noexcept
 cdef bint plane_insert(
     Plane *plane, Store *store, int64_t token, const Spot *places
 ) noexcept nogil:
-    """Take in a stored key, given its place in each hull; False where no memory is found."""
+    """Take in a stored key, given its place in each hull; False where no memory is found.
+
+    ``at`` of a place is -1 where the key is covered by the apex.
+    """
     cdef double x = key_of(store, token, 0), y = key_of(store, token, 1), qx, qy
     cdef int q
     cdef int64_t found
     for q in range(4):
         qx = -x if q & 1 else x
         qy = -y if q & 2 else y
-        if covered(&plane.quadrant[q], qx, qy):
+        if places[q].at < 0:
             drop(plane, store.peak)
             continue
         found = enter(plane, store, q, qx, qy, token, places[q])
