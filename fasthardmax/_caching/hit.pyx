@@ -63,10 +63,10 @@ cdef const Tree *plane_hull(
     """The hull to search for a query that is not zero; NULL where all keys must be scored."""
     cdef double peak_x = store.peak[0], peak_y = store.peak[1]
     if plane_underflows(plane, x, y) or (
-        peak_x > 0 and peak_y > 0 and not (1e-270 < peak_x / peak_y < 1e270)
+        (peak_x > 1e270 * peak_y or peak_y > 1e270 * peak_x) and peak_x > 0 and peak_y > 0
     ):
         return NULL
-    return &plane.quadrant[(1 if x < 0 else 0) + (2 if y < 0 else 0)].hull
+    return &plane.quadrant[(x < 0) + 2 * (y < 0)].hull
 
 
 cdef int plane_scan(
@@ -88,7 +88,7 @@ cdef int plane_query(
     const Plane *plane, const Store *store, double x, double y, Spot peak, Ties *winners
 ) noexcept nogil:
     """The winners of a query that is not zero, given the hull's best key but for rounding."""
-    cdef const Quadrant *quadrant = &plane.quadrant[(1 if x < 0 else 0) + (2 if y < 0 else 0)]
+    cdef const Quadrant *quadrant = &plane.quadrant[(x < 0) + 2 * (y < 0)]
     cdef const Tree *fringe = &quadrant.fringe
     cdef double best, near, s, part, start = -INFINITY, stop = INFINITY
     cdef double cut_x, cut_y

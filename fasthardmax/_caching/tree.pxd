@@ -10,8 +10,8 @@ cdef struct Node:
     Node *parent
     Node *before  # neighbouring leaves
     Node *after
-    int start  # entries stand from start to before stop: there may be room on both sides
-    int stop
+    int start  # entries stand from start to before stop: there may be room on both sides,
+    int stop  # where keys and marks are -inf and inf
     bint is_leaf
     # Of entries in a leaf; of the first entry of each child otherwise.
     double key[WIDTH]
@@ -90,22 +90,23 @@ cdef inline Node *child(const Node *node, int at) noexcept nogil:
 # --- Searching -----------------------------------------------------------------------------------
 
 
-cdef inline int smaller(const double *rising, int start, int stop, double than) noexcept nogil:
-    """Where the numbers of a part of a rising array stop being smaller than one.
+cdef inline int smaller(const double *rising, double than) noexcept nogil:
+    """How many numbers of a node's sorted array are smaller than one.
 
     No branch depends on them: half of those of a binary search would be mispredicted.
     """
-    cdef int left = stop - start, half
-    while left > 1:
-        half = left >> 1
-        start += half & -<int>(rising[start + half - 1] < than)
-        left -= half
-    return start + (left & <int>(rising[start] < than))
+    cdef int block = 0, at = 0, j
+    for j in range(WIDTH // 8 - 1):
+        block += rising[8 * j + 7] < than
+    rising += 8 * block
+    for j in range(8):
+        at += rising[j] < than
+    return 8 * block + at
 
 
 cdef inline int lower(const Node *node, double key, double low) noexcept nogil:
     """Where the entries of a node stop being before (key, low)."""
-    cdef int at = smaller(node.key, node.start, node.stop, key), stop = node.stop, middle
+    cdef int at = smaller(node.key, key), stop = node.stop, middle
     if at == stop or node.key[at] != key:
         return at
     while at < stop:
@@ -119,7 +120,7 @@ cdef inline int lower(const Node *node, double key, double low) noexcept nogil:
 
 cdef inline int below(const Node *node, double mark) noexcept nogil:
     """Where the entries of a node stop having a smaller mark."""
-    return smaller(node.mark, node.start, node.stop, mark)
+    return smaller(node.mark, mark)
 
 
 cdef inline Node *towards(const Node *node, double key, double low) noexcept nogil:

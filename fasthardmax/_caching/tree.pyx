@@ -7,6 +7,7 @@ are filled to the last entry where insertions come in order, either way, and mer
 where both together are at most half full.
 """
 
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -79,22 +80,34 @@ cdef void tell_parents(Node *node) noexcept nogil:
         parent = node.parent
 
 
+cdef void pad(Node *node, int start, int stop, double by) noexcept nogil:
+    """Mark a part of a node as empty, on the side of the entries that a sign says."""
+    cdef int i
+    for i in range(start, stop):
+        node.key[i] = by
+        node.mark[i] = by
+
+
 cdef void slide(Node *node, int start) noexcept nogil:
     """Move all entries of a node."""
     cdef int by = start - node.start
     move(node, node.start, node.stop, by)
     node.start += by
     node.stop += by
+    pad(node, 0, node.start, -INFINITY)
+    pad(node, node.stop, WIDTH, INFINITY)
 
 
 cdef int take_out(Node *node, int at) noexcept nogil:
     """Remove an entry of a node, moving the fewer of its neighbours; the place where it was."""
     if at - node.start < node.stop - 1 - at:
         move(node, node.start, at, 1)
+        pad(node, node.start, node.start + 1, -INFINITY)
         node.start += 1
         return at + 1
     move(node, at + 1, node.stop, -1)
     node.stop -= 1
+    pad(node, node.stop, node.stop + 1, INFINITY)
     return at
 
 
@@ -110,6 +123,7 @@ cdef void take(Node *node, Node *other, int start) noexcept nogil:
     memcpy(&node.mark[at], &other.mark[start], size)
     memcpy(&node.item[at], &other.item[start], size)
     node.stop += moved
+    pad(other, start, other.stop, INFINITY)
     other.stop = start
     if not node.is_leaf:
         for i in range(at, node.stop):
@@ -126,6 +140,8 @@ cdef Node *fresh(Tree *tree, bint is_leaf, int start) noexcept nogil:
     node.after = NULL
     node.start = start
     node.stop = start
+    pad(node, 0, start, -INFINITY)
+    pad(node, start, WIDTH, INFINITY)
     node.is_leaf = is_leaf
     return node
 
@@ -190,8 +206,7 @@ cdef Spot settle(
         right = fresh(tree, node.is_leaf, 0 if start != node.start + WIDTH // 2 else WIDTH // 4)
         take(right, node, start)
         if start == node.start:
-            node.start = WIDTH
-            node.stop = WIDTH
+            slide(node, WIDTH)
             spot.at = WIDTH
         elif spot.at > start or start == WIDTH:
             spot.node = right
