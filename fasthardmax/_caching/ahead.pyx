@@ -82,11 +82,16 @@ cdef void find_places(
         node = places[i].node
         q = lower(node, reflected(single, keys, i, 0), reflected(single, keys, i, 1))
         places[i].at = q
-        # What comes after it may be moved.
-        q = max(q - 1, node.start)
-        soon_numbers(node.low, q, node.stop)
-        soon_numbers(node.mark, q, node.stop)
-        soon_numbers(<const double *>node.item, q, node.stop)
+        # Its neighbours, and some of the entries that will be moved.
+        q = max(q - 1, 0)
+        soon(&node.low[q])
+        soon(&node.mark[q])
+        soon(&node.item[q])
+        if node.stop - node.start > 8:
+            q = max(q - 8, 0) if q - node.start < node.stop - q else min(q + 8, WIDTH - 1)
+            soon(&node.low[q])
+            soon(&node.mark[q])
+            soon(&node.item[q])
 
 
 cdef void find_peaks(

@@ -90,23 +90,28 @@ cdef inline Node *child(const Node *node, int at) noexcept nogil:
 # --- Searching -----------------------------------------------------------------------------------
 
 
-cdef inline int smaller(const double *rising, double than) noexcept nogil:
-    """How many numbers of a node's sorted array are smaller than one.
+cdef inline int smaller(const Node *node, const double *rising, double than) noexcept nogil:
+    """How many numbers of one of a node's sorted arrays, empty places too, are smaller than one.
 
     No branch depends on them: half of those of a binary search would be mispredicted.
     """
-    cdef int block = 0, at = 0, j
-    for j in range(WIDTH // 8 - 1):
-        block += rising[8 * j + 7] < than
-    rising += 8 * block
+    cdef int start = 0, at, j
+    if node.stop - node.start <= 8:
+        start = min(node.start, WIDTH - 8)
+    else:
+        for j in range(WIDTH // 8 - 1):
+            start += rising[8 * j + 7] < than
+        start *= 8
+    rising += start
+    at = start
     for j in range(8):
         at += rising[j] < than
-    return 8 * block + at
+    return at
 
 
 cdef inline int lower(const Node *node, double key, double low) noexcept nogil:
     """Where the entries of a node stop being before (key, low)."""
-    cdef int at = smaller(node.key, key), stop = node.stop, middle
+    cdef int at = smaller(node, node.key, key), stop = node.stop, middle
     if at == stop or node.key[at] != key:
         return at
     while at < stop:
@@ -120,7 +125,7 @@ cdef inline int lower(const Node *node, double key, double low) noexcept nogil:
 
 cdef inline int below(const Node *node, double mark) noexcept nogil:
     """Where the entries of a node stop having a smaller mark."""
-    return smaller(node.mark, mark)
+    return smaller(node, node.mark, mark)
 
 
 cdef inline Node *towards(const Node *node, double key, double low) noexcept nogil:
