@@ -43,7 +43,7 @@ cdef bint plane_underflows(const Plane *plane, double x, double y) noexcept nogi
 cdef inline bint underflows(
     const Plane *plane, double x, double y, double floor_x, double floor_y
 ) noexcept nogil:
-    return bound(x, y, floor_x, floor_y) < plane.least / plane.unit * 64
+    return bound(x, y, floor_x, floor_y) < plane.tiny
 
 
 cdef bint plane_would_underflow(
@@ -98,7 +98,9 @@ cdef int plane_query(
     winners.count = 0
     x = fabs(x)
     y = fabs(y)
-    near = NEAR * plane.unit * bound(x, y, store.peak[0], store.peak[1]) + 32 * plane.least
+    near = NEAR * plane.unit * bound(x, y, store.peak[0], store.peak[1])
+    if near < plane.tiny:  # or the first term has room for the second
+        near += 32 * plane.least
     best = score(single, x, y, peak.node.key[peak.at], peak.node.low[peak.at])
     if not note(winners, peak.node.item[peak.at]):
         return NO_MEMORY

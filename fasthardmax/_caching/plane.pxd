@@ -41,6 +41,7 @@ cdef struct Plane:
     Quadrant quadrant[4]
     double unit  # roundoff
     double least  # smallest subnormal
+    double tiny  # 64 of them in units of roundoff: arithmetic with them is slow
     bint dropped  # some key is in no tree
     double floor_x  # least peaks when a key was dropped
     double floor_y

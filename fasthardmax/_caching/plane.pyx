@@ -45,6 +45,7 @@ cdef void open_plane(Plane *plane, bint single) noexcept nogil:
     memset(plane, 0, sizeof(Plane))
     plane.unit = 2.0**-24 if single else 2.0**-53
     plane.least = 2.0**-149 if single else 5e-324
+    plane.tiny = plane.least / plane.unit * 64
     reset(plane)
 
 
