@@ -79,7 +79,7 @@ cdef int64_t enter_below(
     return ENTERED if keep_near(plane, store, q, x, y, token, a, b) else FAILED
 
 
-cdef inline int64_t enter(
+cdef int64_t enter(
     Plane *plane, Store *store, int q, double x, double y, int64_t token, Spot here
 ) noexcept nogil:
     """Put a key where it belongs in a quadrant; or give the token there that has an equal key."""
@@ -170,16 +170,21 @@ cdef bint plane_insert(
 
     ``at`` of a place is -1 where the key is covered by the apex.
     """
-    cdef double x = key_of(store, token, 0), y = key_of(store, token, 1), qx, qy
+    cdef double x, y
     cdef int q
     cdef int64_t found
+    if (places[0].at & places[1].at & places[2].at & places[3].at) < 0:
+        drop(plane, store.peak)
+        return True
+    x = key_of(store, token, 0)
+    y = key_of(store, token, 1)
     for q in range(4):
-        qx = -x if q & 1 else x
-        qy = -y if q & 2 else y
         if places[q].at < 0:
             drop(plane, store.peak)
             continue
-        found = enter(plane, store, q, qx, qy, token, places[q])
+        found = enter(
+            plane, store, q, -x if q & 1 else x, -y if q & 2 else y, token, places[q]
+        )
         if found == FAILED:
             return False
         if found != ENTERED:

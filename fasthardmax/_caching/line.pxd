@@ -17,7 +17,7 @@ cdef struct Side:
 cdef struct Line:
     Side side[2]
     double unit
-    double least
+    double tiny  # 64 of the smallest subnormals in units of roundoff
     int64_t *log
     int64_t logged
     int64_t log_room

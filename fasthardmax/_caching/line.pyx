@@ -30,7 +30,7 @@ cdef void reset(Line *line) noexcept nogil:
 cdef void open_line(Line *line, bint single) noexcept nogil:
     memset(line, 0, sizeof(Line))
     line.unit = 2.0**-24 if single else 2.0**-53
-    line.least = 2.0**-149 if single else 5e-324
+    line.tiny = (2.0**-149 if single else 5e-324) / line.unit * 64
     reset(line)
 
 
@@ -158,7 +158,7 @@ cdef void line_forget(Line *line, Store *store, int64_t count) noexcept nogil:
 cdef bint line_underflows(const Line *line, double x) noexcept nogil:
     """Whether a query is so small that keys once dropped could tie with the best."""
     cdef double floor = line.side[1 if x < 0 else 0].floor
-    return fabs(x) * floor < line.least / line.unit * 64
+    return fabs(x) * floor < line.tiny
 
 
 cdef bint line_would_underflow(const Line *line, double x, double key) noexcept nogil:
@@ -171,7 +171,7 @@ cdef bint line_would_underflow(const Line *line, double x, double key) noexcept 
         floor = min(floor, gap(line, side.key[0], key))
     for i in range(side.count):
         floor = min(floor, gap(line, key, side.key[i]))
-    return fabs(x) * floor < line.least / line.unit * 64
+    return fabs(x) * floor < line.tiny
 
 
 cdef int line_query(const Line *line, const Store *store, double x, Ties *winners) noexcept nogil:

@@ -56,7 +56,6 @@ cdef struct Plane:
     int64_t popped_token_room
 
 cdef void reset(Plane *plane) noexcept nogil
-cdef void drop(Plane *plane, const double *peak) noexcept nogil
 cdef void find_apex(const Plane *plane, Quadrant *quadrant, const double *peak) noexcept nogil
 cdef void open_plane(Plane *plane, bint single) noexcept nogil
 cdef void close_plane(Plane *plane) noexcept nogil
@@ -105,6 +104,13 @@ cdef inline bint loses(
         least = by * (dy * peak[0] + dx * peak[1])
         return least > TINY and dy * (a.x - x) + dx * (a.y - y) > least
     return False
+
+
+cdef inline void drop(Plane *plane, const double *peak) noexcept nogil:
+    """Remember that keys are left out, and how large they may be."""
+    plane.dropped = True
+    plane.floor_x = min(plane.floor_x, peak[0])
+    plane.floor_y = min(plane.floor_y, peak[1])
 
 
 cdef inline bint record(

@@ -66,12 +66,6 @@ cdef size_t plane_bytes(const Plane *plane) noexcept nogil:
     return total
 
 
-cdef void drop(Plane *plane, const double *peak) noexcept nogil:
-    plane.dropped = True
-    plane.floor_x = min(plane.floor_x, peak[0])
-    plane.floor_y = min(plane.floor_y, peak[1])
-
-
 cdef void find_apex(const Plane *plane, Quadrant *quadrant, const double *peak) noexcept nogil:
     """A key whose corner covers much: the one furthest out along the chain's own diagonal."""
     cdef Spot start = first(&quadrant.hull), stop = last(&quadrant.hull), spot

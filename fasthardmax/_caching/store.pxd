@@ -1,6 +1,6 @@
 """Keys, values and running sums of one head, in chunks that never move; and tie sets in progress."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stddef cimport size_t
 
 ctypedef fused real:
@@ -78,14 +78,14 @@ cdef void compact(Store *store, int64_t *renumber) noexcept nogil
 cdef size_t store_bytes(const Store *store) noexcept nogil
 
 
-cdef inline char *value_of(const Store *store, int64_t token) noexcept nogil:
+cdef inline char *value_of(const Store *store, uint64_t token) noexcept nogil:
     cdef int item = 4 if store.single else 8
     return store.chunk[token // CHUNK] + (
-        store.d * CHUNK + (token % CHUNK) * store.dv
+        store.d * CHUNK + <int64_t>(token % CHUNK) * store.dv
     ) * item
 
 
-cdef inline double key_of(const Store *store, int64_t token, int f) noexcept nogil:
+cdef inline double key_of(const Store *store, uint64_t token, int f) noexcept nogil:
     cdef char *keys = store.chunk[token // CHUNK]
     cdef int64_t at = f * CHUNK + token % CHUNK
     return (<float *>keys)[at] if store.single else (<double *>keys)[at]
