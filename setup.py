@@ -65,6 +65,8 @@ setup(
                 "undo",
                 "hit",
                 "bulk",
+                "slab",
+                "prompt",
                 "spread",
                 "ahead",
                 "layer",

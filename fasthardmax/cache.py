@@ -12,7 +12,7 @@ from ._caching.core import Core, Refused
 from ._caching.reading import as_given, read
 from ._caching.refusals import explained
 from ._caching.state import layer_state, load_layer
-from ._validate import TIES, check_choice, check_count
+from ._validate import TIES, check_choice, check_count, check_threads
 
 __all__ = ["HardmaxCache"]
 
@@ -349,25 +349,30 @@ class HardmaxCache:
             if len(array) != n:
                 raise ValueError(f"{name}: got {len(array)} tokens, expected {n} as in keys")
         out = None if queries is None else np.empty(arrays["values"].shape, self.dtype)
+        prompt = arrays["keys"], arrays["values"], arrays.get("queries"), out
         before = self.n_tokens(layer)
         saved = layer_state(self._core, layer) if self.prune else None
+
+        def take_back() -> None:
+            if saved is None:
+                self._core.truncate(layer, before)
+            else:
+                load_layer(self._core, layer, saved, self._dtype)
+
         error: BaseException
         try:
-            done, reason = self._core.extend(
-                layer, arrays["keys"], arrays["values"], arrays.get("queries"), out
-            )
-        except KeyboardInterrupt as interrupt:
-            error = interrupt
-        else:
+            reason = self._core.extend(layer, *prompt, check_threads(None))
+            done = 0
+            if reason not in (None, "memory", "broken"):
+                take_back()
+                done, reason = self._core.extend_by_token(layer, *prompt)
             if reason is None:
                 return None if out is None else as_given(out, queries)
             bad = {name: array[done] for name, array in arrays.items()}
-            at = f" at token {done}"
-            error = explained(self._core, reason, layer, bad, self._dtype, at)
-        if saved is None:
-            self._core.truncate(layer, before)
-        else:
-            load_layer(self._core, layer, saved, self._dtype)
+            error = explained(self._core, reason, layer, bad, self._dtype, f" at token {done}")
+        except KeyboardInterrupt as interrupt:
+            error = interrupt
+        take_back()
         raise error
 
     def truncate(self, n: int) -> None:

@@ -34,6 +34,15 @@ class Core:
         values: NDArray[Any],
         queries: NDArray[Any] | None,
         out: NDArray[Any] | None,
+        n_threads: int,
+    ) -> str | None: ...
+    def extend_by_token(
+        self,
+        layer: int,
+        keys: NDArray[Any],
+        values: NDArray[Any],
+        queries: NDArray[Any] | None,
+        out: NDArray[Any] | None,
     ) -> tuple[int, str | None]: ...
     def set_ties(self, layer: int, head: int, ties: int) -> None: ...
     def get_ties(self, layer: int, head: int) -> int: ...

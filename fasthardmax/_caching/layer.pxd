@@ -47,9 +47,6 @@ cdef int layer_step(
 ) noexcept nogil
 cdef int layer_append(Layer *layer, const char *keys, const char *values) noexcept nogil
 cdef int layer_query(Layer *layer, const char *queries, char *out) noexcept nogil
-cdef int layer_extend(
-    Layer *layer, const char *keys, const char *values, int64_t count
-) noexcept nogil
 cdef int layer_forget(Layer *layer, int64_t count) noexcept nogil
 cdef bint head_insert(Layer *layer, int h, const char *key, const char *value) noexcept nogil
 cdef int64_t head_kept(Layer *layer, int h) noexcept nogil

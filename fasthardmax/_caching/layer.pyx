@@ -50,7 +50,6 @@ from .store cimport (
     Store,
     Ties,
     add_token,
-    add_tokens,
     answer,
     answer_all,
     close_store,
@@ -68,7 +67,6 @@ from .tree cimport Spot
 
 cdef enum:
     SELDOM = 1024  # tokens stored before the first look for dropped ones
-    MANY = 64  # tokens that are taken in at once
 
 
 cdef bint open_head(Layer *layer, Head *head) noexcept nogil:
@@ -364,53 +362,6 @@ cdef int layer_step(
         code = ask_all(layer, queries, out)
         if code != FINE and not layer.prune and layer_forget(layer, layer.tokens - 1) != FINE:
             return NO_MEMORY
-    return code
-
-
-cdef int layer_extend(
-    Layer *layer, const char *keys, const char *values, int64_t count
-) noexcept nogil:
-    """Store checked tokens, and take them in at once where that is quicker."""
-    cdef int item = 4 if layer.single else 8, h, code = FINE
-    cdef int64_t key_size = layer.d * item, value_size = layer.dv * item, t, width
-    cdef int64_t total = layer.tokens + count
-    cdef char *scratch
-    if layer.d != 2 or layer.prune or count < MANY or count < layer.tokens:
-        for t in range(count):
-            code = insert_all(
-                layer,
-                keys + t * layer.heads * key_size,
-                values + t * layer.heads * value_size,
-            )
-            if code != FINE:
-                break
-        return code
-    scratch = <char *>malloc(build_bytes(total))
-    if scratch == NULL:
-        return NO_MEMORY
-    # A chunk of all heads fits in a cache, and has whole lines of the arrays.
-    t = 0
-    while t < count:
-        width = min(CHUNK, count - t)
-        for h in range(layer.heads):
-            if not add_tokens(
-                &layer.head[h].store,
-                keys + (t * layer.heads + h) * key_size,
-                values + (t * layer.heads + h) * value_size,
-                layer.heads * key_size,
-                layer.heads * value_size,
-                width,
-            ):
-                code = NO_MEMORY
-        t += width
-    for h in range(layer.heads):
-        if code == FINE and not build_plane(
-            &layer.head[h].index.plane, &layer.head[h].store, total, scratch
-        ):
-            code = NO_MEMORY
-    free(scratch)
-    layer.tokens = total
-    layer.broken = code != FINE
     return code
 
 

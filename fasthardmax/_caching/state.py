@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._validate import check_count, check_finite
+from .._validate import check_count, check_finite, check_threads
 from .core import Core
 
 __all__ = ["layer_state", "load_layer"]
@@ -37,8 +37,9 @@ def load_layer(core: Core, layer: int, state: dict[str, Any], dtype: np.dtype[An
     if not core.prune:
         keys = _array(state, "keys", (n_tokens, heads, d), dtype)
         values = _array(state, "values", (n_tokens, heads, dv), dtype)
-        done, reason = core.extend(layer, keys, values, None, None)
-        if reason is not None:
+        if core.extend(layer, keys, values, None, None, check_threads(None)) is not None:
+            core.clear(layer)
+            done, reason = core.extend_by_token(layer, keys, values, None, None)
             raise ValueError(f"state: got a token {done} that no cache holds ({reason})")
         return
     for name in _PRUNED:

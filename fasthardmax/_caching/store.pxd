@@ -19,6 +19,10 @@ cdef enum Code:
     SUM_OVERFLOWS = 2
     UNDERFLOWS = 3
 
+cdef struct Slab:  # memory of many chunks, of several heads; they follow it
+    int64_t chunks  # in use
+    char *free  # where the next one will be
+
 cdef struct Store:
     int d  # features of keys kept here: 0 where an index keeps them
     int dv
@@ -27,7 +31,7 @@ cdef struct Store:
     int64_t count  # tokens, or those kept
     int64_t chunks
     int64_t room
-    char **chunk  # keys (d, CHUNK), values (CHUNK, dv), sum of all before it (dv), peak before it
+    char **chunk  # keys (d, CHUNK), values (CHUNK, dv), sum before it (dv), peak before it, Slab *
     double *peak  # (features): largest magnitude of each key feature
     int features
     char *total  # (dv): of all tokens, in order
@@ -59,14 +63,10 @@ cdef struct Ties:  # winners in progress: tokens that stand for themselves and t
 cdef bint open_store(Store *store, int d, int features, int dv, bint single, bint prune) noexcept nogil
 cdef void close_store(Store *store) noexcept nogil
 cdef int64_t add_token(Store *store, const char *key, const char *value) noexcept nogil
-cdef bint add_tokens(
-    Store *store,
-    const char *keys,
-    const char *values,
-    int64_t key_stride,
-    int64_t value_stride,
-    int64_t count,
-) noexcept nogil
+cdef int64_t chunk_bytes(const Store *store) noexcept nogil
+cdef bint new_chunk(Store *store, Slab *slab) noexcept nogil
+cdef char *sum_before(const Store *store, int64_t chunk) noexcept nogil
+cdef double *peak_before(const Store *store, int64_t chunk) noexcept nogil
 cdef void forget_repeats(Store *store) noexcept nogil
 cdef void forget_tokens(Store *store, int64_t count) noexcept nogil
 cdef bint add_repeat(Store *store, int64_t original, int64_t token) noexcept nogil

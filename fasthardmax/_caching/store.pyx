@@ -21,19 +21,23 @@ cdef inline int item_size(const Store *store) noexcept nogil:
     return 4 if store.single else 8
 
 
-cdef inline int64_t chunk_bytes(const Store *store) noexcept nogil:
-    return (
-        CHUNK * (store.d + store.dv) + store.dv
-    ) * item_size(store) + 8 + store.features * <int64_t>sizeof(double)
+cdef int64_t chunk_bytes(const Store *store) noexcept nogil:
+    cdef int64_t numbers = (CHUNK * (store.d + store.dv) + store.dv) * item_size(store)
+    return (numbers + 7) // 8 * 8 + store.features * <int64_t>sizeof(double) + sizeof(Slab *)
 
 
-cdef inline char *sum_before(const Store *store, int64_t chunk) noexcept nogil:
+cdef char *sum_before(const Store *store, int64_t chunk) noexcept nogil:
     return store.chunk[chunk] + CHUNK * (store.d + store.dv) * item_size(store)
 
 
-cdef inline double *peak_before(const Store *store, int64_t chunk) noexcept nogil:
+cdef double *peak_before(const Store *store, int64_t chunk) noexcept nogil:
     cdef int64_t at = (CHUNK * (store.d + store.dv) + store.dv) * item_size(store)
     return <double *>(store.chunk[chunk] + (at + 7) // 8 * 8)
+
+
+cdef inline Slab **slab_of(const Store *store, int64_t chunk) noexcept nogil:
+    """The memory that a chunk shares with others; NULL where it is alone."""
+    return <Slab **>(store.chunk[chunk] + chunk_bytes(store) - sizeof(Slab *))
 
 
 cdef bint grow(int64_t **array, int64_t *room, int64_t needed) noexcept nogil:
@@ -67,9 +71,8 @@ cdef bint open_store(
 
 
 cdef void close_store(Store *store) noexcept nogil:
-    cdef int64_t c
-    for c in range(store.chunks):
-        free(store.chunk[c])
+    while store.chunks:
+        drop_chunk(store)
     free(store.chunk)
     free(store.peak)
     free(store.total)
@@ -123,7 +126,8 @@ cdef void raise_peak(Store *store, const char *key) noexcept nogil:
             store.peak[f] = size
 
 
-cdef bint new_chunk(Store *store) noexcept nogil:
+cdef bint new_chunk(Store *store, Slab *slab) noexcept nogil:
+    """Begin a chunk, in a slab where there is one with room; False where no memory is found."""
     cdef char **wider
     cdef char *chunk
     cdef int64_t wanted
@@ -134,12 +138,31 @@ cdef bint new_chunk(Store *store) noexcept nogil:
             return False
         store.chunk = wider
         store.room = wanted
-    chunk = <char *>malloc(chunk_bytes(store))
-    if chunk == NULL:
-        return False
+    if slab != NULL:
+        chunk = slab.free
+        slab.free += chunk_bytes(store)
+        slab.chunks += 1
+    else:
+        chunk = <char *>malloc(chunk_bytes(store))
+        if chunk == NULL:
+            return False
     store.chunk[store.chunks] = chunk
+    slab_of(store, store.chunks)[0] = slab
     store.chunks += 1
     return True
+
+
+cdef void drop_chunk(Store *store) noexcept nogil:
+    """Drop the last chunk, and its slab with the last of those in it."""
+    cdef Slab *slab
+    store.chunks -= 1
+    slab = slab_of(store, store.chunks)[0]
+    if slab == NULL:
+        free(store.chunk[store.chunks])
+    else:
+        slab.chunks -= 1
+        if slab.chunks == 0:
+            free(slab)
 
 
 cdef int64_t add_token(Store *store, const char *key, const char *value) noexcept nogil:
@@ -147,7 +170,7 @@ cdef int64_t add_token(Store *store, const char *key, const char *value) noexcep
     cdef int64_t token = store.count, at = token % CHUNK, chunk = token // CHUNK
     cdef int item = item_size(store), f
     cdef char *keys
-    if chunk == store.chunks and not new_chunk(store):
+    if chunk == store.chunks and not new_chunk(store, NULL):
         return -1
     if at == 0:
         memcpy(sum_before(store, chunk), store.total, store.dv * item)
@@ -175,77 +198,6 @@ cdef int64_t add_token(Store *store, const char *key, const char *value) noexcep
     return token
 
 
-cdef void add_run(
-    Store *store,
-    const real *keys,
-    const real *values,
-    int64_t key_stride,
-    int64_t value_stride,
-    int width,
-) noexcept nogil:
-    """Store tokens that fit in the last chunk; strides count numbers."""
-    cdef int64_t start = store.count % CHUNK
-    cdef real *total = <real *>store.total
-    cdef real *out
-    cdef int j, f
-    cdef real size, peak
-    for f in range(store.d):
-        out = <real *>store.chunk[store.count // CHUNK] + f * CHUNK + start
-        peak = <real>store.peak[f]
-        for j in range(width):
-            out[j] = keys[j * key_stride + f]
-            size = <real>fabs(out[j])
-            peak = size if size > peak else peak
-        store.peak[f] = peak
-    out = <real *>value_of(store, store.count)
-    for j in range(width):
-        for f in range(store.dv):
-            out[f] = values[f]
-        if store.tokens + j == 0:
-            memcpy(total, values, store.dv * sizeof(real))
-        else:
-            add_values(total, values, store.dv)
-        out += store.dv
-        values += value_stride
-    store.count += width
-    store.tokens += width
-
-
-cdef bint add_tokens(
-    Store *store,
-    const char *keys,
-    const char *values,
-    int64_t key_stride,
-    int64_t value_stride,
-    int64_t count,
-) noexcept nogil:
-    """Store many tokens, strides counting bytes; False where no memory is found."""
-    cdef int item = item_size(store), width
-    cdef int64_t chunk
-    while count > 0:
-        chunk = store.count // CHUNK
-        width = <int>min(count, CHUNK - store.count % CHUNK)
-        if chunk == store.chunks and not new_chunk(store):
-            return False
-        if store.count % CHUNK == 0:
-            memcpy(sum_before(store, chunk), store.total, store.dv * item)
-            memcpy(peak_before(store, chunk), store.peak, store.features * sizeof(double))
-        if store.single:
-            add_run[float](
-                store, <const float *>keys, <const float *>values, key_stride // item,
-                value_stride // item, width,
-            )
-        else:
-            add_run[double](
-                store, <const double *>keys, <const double *>values, key_stride // item,
-                value_stride // item, width,
-            )
-        keys += width * key_stride
-        values += width * value_stride
-        count -= width
-    return True
-
-
 cdef void forget_repeats(Store *store) noexcept nogil:
     if store.repeats:
         memset(store.repeated, 0, store.repeated_room * sizeof(int64_t))
@@ -270,8 +222,7 @@ cdef void forget_tokens(Store *store, int64_t count) noexcept nogil:
                 store.peak[f] = max(store.peak[f], fabs(key_of(store, token, f)))
     # One chunk more is kept, so that going back and forth over its border allocates nothing.
     while store.chunks > used + 1:
-        store.chunks -= 1
-        free(store.chunk[store.chunks])
+        drop_chunk(store)
     store.count = count
     store.tokens = count
 
@@ -501,5 +452,4 @@ cdef void compact(Store *store, int64_t *renumber) noexcept nogil:
     store.repeats = used
     used = (to + CHUNK - 1) // CHUNK
     while store.chunks > used + 1:
-        store.chunks -= 1
-        free(store.chunk[store.chunks])
+        drop_chunk(store)
