@@ -58,6 +58,7 @@ setup(
             for name in (
                 "tree",
                 "store",
+                "winners",
                 "line",
                 "plane",
                 "fringe",
@@ -69,8 +70,11 @@ setup(
                 "prompt",
                 "spread",
                 "ahead",
+                "check",
+                "rewind",
                 "layer",
                 "core",
+                "called",
             )
         ),
     ],

@@ -40,7 +40,7 @@ cdef inline double reflected(
 cdef void find_places(
     Head *heads, int n, bint single, const char *keys, Spot *places
 ) noexcept nogil:
-    """Where each head's key stands in its four hulls, (n, 4); ``at`` is -1 where the apex covers it."""
+    """Where each head's key stands in its four hulls, (n, 4); -1 where the apex covers it."""
     cdef int sought[4 * ABREAST]  # searches in trees that are not empty
     cdef int left[4 * ABREAST]  # those of them that are not at their leaf
     cdef double x, y

@@ -9,7 +9,6 @@ from .plane cimport (
     FRINGE_LOST,
     TINY,
     Plane,
-    Point,
     Quadrant,
     drop,
     hull_point,

@@ -3,7 +3,8 @@
 from libc.stdint cimport int64_t
 from libc.stddef cimport size_t
 
-from .store cimport Store, Ties
+from .store cimport Store
+from .winners cimport Ties
 
 cdef enum:
     ENOUGH = 64  # at most 35 distinct numbers are within 16 u of the largest

@@ -11,7 +11,8 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from .store cimport FINE, NO_MEMORY, UNDERFLOWS, Store, Ties, add_repeat, key_of, note, scan, widen
+from .store cimport FINE, NO_MEMORY, UNDERFLOWS, Store, add_repeat, key_of, widen
+from .winners cimport Ties, note, scan
 
 cdef enum:
     GAINED = 0  # logged: 4 token + 2 side + one of these; or a token whose changes follow

@@ -14,8 +14,9 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
-from .store cimport CHUNK, FINE, NO_MEMORY, Store, Ties, note, real
+from .store cimport FINE, NO_MEMORY, Store, real
 from .tree cimport soon
+from .winners cimport Ties, note
 
 
 cdef void open_spread(Spread *spread, int d, bint single) noexcept nogil:
