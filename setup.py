@@ -58,6 +58,7 @@ setup(
             for name in (
                 "tree",
                 "store",
+                "log",
                 "winners",
                 "line",
                 "plane",

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t
 from libc.stddef cimport size_t
 
+from .log cimport Log
 from .store cimport Store
 from .winners cimport Ties
 
@@ -19,10 +20,7 @@ cdef struct Line:
     Side side[2]
     double unit
     double tiny  # 64 of the smallest subnormals in units of roundoff
-    int64_t *log
-    int64_t logged
-    int64_t log_room
-    int64_t marked
+    Log log  # none when pruning
 
 cdef void open_line(Line *line, bint single) noexcept nogil
 cdef void close_line(Line *line) noexcept nogil

@@ -4,12 +4,13 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.stddef cimport size_t
 
-from .store cimport Store, widen
+from .log cimport Log, log_put
+from .store cimport Store
 from .tree cimport Spot, Tree
 
 cdef enum:
     DROP = 32
-    # What is logged: 16 token + 4 quadrant + one of these; or a token whose changes follow.
+    # What is logged: 16 token + 4 quadrant + one of these.
     HULL_GAINED = 0
     HULL_LOST = 1
     FRINGE_GAINED = 2
@@ -45,10 +46,7 @@ cdef struct Plane:
     bint dropped  # some key is in no tree
     double floor_x  # least peaks when a key was dropped
     double floor_y
-    int64_t *log  # what was done to the trees, to be undone; none when pruning
-    int64_t logged
-    int64_t log_room
-    int64_t marked  # the token whose changes are being logged
+    Log log  # what was done to the trees, to be undone; none when pruning
     int64_t built  # the first tokens, taken in at once: nothing is logged about them
     double *popped  # (x, y) pairs
     int64_t *popped_token
@@ -117,14 +115,4 @@ cdef inline bint record(
     Plane *plane, const Store *store, int64_t token, int q, int what
 ) noexcept nogil:
     """Log a change to a tree; False where no memory is found."""
-    if store.prune:
-        return True
-    if not widen(&plane.log, &plane.log_room, plane.logged + 2):
-        return False
-    if plane.marked != store.count - 1:
-        plane.marked = store.count - 1
-        plane.log[plane.logged] = -1 - plane.marked
-        plane.logged += 1
-    plane.log[plane.logged] = 16 * token + 4 * q + what
-    plane.logged += 1
-    return True
+    return store.prune or log_put(&plane.log, store.count - 1, 16 * token + 4 * q + what)

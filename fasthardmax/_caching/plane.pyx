@@ -21,6 +21,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
+from .log cimport log_bytes, log_clear, log_free
 from .tree cimport Node, Spot, Tree, find_mark, first, following, last, release
 
 
@@ -36,8 +37,7 @@ cdef void reset(Plane *plane) noexcept nogil:
     plane.dropped = False
     plane.floor_x = INFINITY
     plane.floor_y = INFINITY
-    plane.logged = 0
-    plane.marked = -1
+    log_clear(&plane.log)
     plane.built = 0
 
 
@@ -51,14 +51,14 @@ cdef void open_plane(Plane *plane, bint single) noexcept nogil:
 
 cdef void close_plane(Plane *plane) noexcept nogil:
     reset(plane)
-    free(plane.log)
+    log_free(&plane.log)
     free(plane.popped)
     free(plane.popped_token)
     memset(plane, 0, sizeof(Plane))
 
 
 cdef size_t plane_bytes(const Plane *plane) noexcept nogil:
-    cdef size_t total = (plane.log_room + plane.popped_token_room) * sizeof(int64_t)
+    cdef size_t total = log_bytes(&plane.log) + plane.popped_token_room * sizeof(int64_t)
     cdef int q
     total += plane.popped_room * sizeof(double)
     for q in range(4):

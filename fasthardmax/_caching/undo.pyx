@@ -5,6 +5,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 
 from .fringe cimport fringe_find, fringe_put
+from .log cimport log_back
 from .plane cimport (
     FRINGE_GAINED,
     HULL_GAINED,
@@ -61,23 +62,14 @@ cdef bint undo(Plane *plane, Store *store, int64_t entry) noexcept nogil:
 
 cdef bint plane_forget(Plane *plane, Store *store, int64_t count) noexcept nogil:
     """Undo the newest tokens, before the store forgets them; False where no memory is found."""
-    cdef int64_t mark
+    cdef int64_t entry
     cdef int q
     if count == 0:
         reset(plane)
         return True
-    while plane.logged > 0:
-        mark = plane.logged - 1
-        while plane.log[mark] >= 0:
-            mark -= 1
-        if -1 - plane.log[mark] < count:
-            break
-        while plane.logged > mark + 1:
-            plane.logged -= 1
-            if not undo(plane, store, plane.log[plane.logged]):
-                return False
-        plane.logged = mark
-    plane.marked = -1
+    while log_back(&plane.log, count, &entry):
+        if not undo(plane, store, entry):
+            return False
     for q in range(4):
         plane.quadrant[q].apex_x = -INFINITY
         plane.quadrant[q].apex_y = -INFINITY
