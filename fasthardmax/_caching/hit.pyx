@@ -100,15 +100,18 @@ cdef inline Spot walk(
     bint single, double x, double y, double near, Spot spot, bint forwards, double *best,
     Ties *winners, bint *fine,
 ) noexcept nogil:
-    """Consider the hull's keys to one side of one; the first that scores too low."""
-    cdef double s
+    """Look at the hull's keys to one side of one; the first that scores too low."""
+    cdef double s, top = best[0]
     spot = following(spot) if forwards else preceding(spot)
     while spot.node != NULL:
         s = score(single, x, y, spot.node.key[spot.at], spot.node.low[spot.at])
-        if s < best[0] - near:
+        if s < top - near:
             break
-        fine[0] = fine[0] and consider(winners, best, s, spot.node.item[spot.at])
+        if not consider(winners, &top, s, spot.node.item[spot.at]):
+            fine[0] = False
+            break
         spot = following(spot) if forwards else preceding(spot)
+    best[0] = top
     return spot
 
 
