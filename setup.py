@@ -69,6 +69,7 @@ setup(
                 "bulk",
                 "slab",
                 "prompt",
+                "rough",
                 "spread",
                 "ahead",
                 "check",

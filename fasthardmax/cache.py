@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ._caching.core import Core, Refused
+from ._caching.extending import extend
 from ._caching.reading import as_given, read
 from ._caching.refusals import explained
-from ._caching.state import layer_state, load_layer
-from ._validate import TIES, check_choice, check_count, check_threads
+from ._caching.state import check_state, layer_state, load_layer
+from ._caching.ties import get_ties, set_ties
+from ._validate import check_count
 
 __all__ = ["HardmaxCache"]
+
+_MOST = 2**27  # numbers of a token: more are a mistake, and far from what the kernels can count
 
 
 class HardmaxCache:
@@ -47,7 +51,7 @@ class HardmaxCache:
     Raises
     ------
     ValueError
-        For sizes below 1, unknown ties and other dtypes.
+        For sizes below 1 or beyond all memory, unknown ties and other dtypes.
 
     Notes
     -----
@@ -94,18 +98,24 @@ class HardmaxCache:
         prune: bool = False,
         dtype: DTypeLike = np.float64,
     ) -> None:
-        self._dtype = np.dtype(dtype)
-        if self._dtype not in (np.float32, np.float64):
-            raise ValueError(f"dtype: got {self._dtype}, expected float32 or float64")
-        features = check_count("head_dim", head_dim, 1)
-        self._core = Core(
-            check_count("n_layers", n_layers, 1),
-            check_count("n_heads", n_heads, 1),
-            features,
-            features if value_dim is None else check_count("value_dim", value_dim, 0),
-            self._dtype == np.float32,
-            bool(prune),
-        )
+        self._dtype = _float_dtype(dtype)
+        if not isinstance(prune, (bool, np.bool_)):
+            raise ValueError(f"prune: got {prune!r}, expected True or False")
+        layers, heads = check_count("n_layers", n_layers, 1), check_count("n_heads", n_heads, 1)
+        d = check_count("head_dim", head_dim, 1)
+        dv = d if value_dim is None else check_count("value_dim", value_dim, 0)
+        for name, number, most in (
+            ("head_dim", d, _MOST),
+            ("value_dim", dv, _MOST),
+            ("n_heads", heads, _MOST // max(d, dv)),
+            ("n_layers", layers, _MOST // max(d, dv) // heads),
+        ):
+            if number > most:
+                raise ValueError(
+                    f"{name}: got {number}, expected at most {most}, as a token may have 2^27 "
+                    "numbers"
+                )
+        self._core = Core(layers, heads, d, dv, self._dtype == np.float32, bool(prune))
         self.set_ties(ties)
 
     # --- Sizes ----------------------------------------------------------------------------------
@@ -185,12 +195,7 @@ class HardmaxCache:
     @property
     def ties(self) -> NDArray[np.str_]:
         """What a tie gives in each head, (n_layers, n_heads); a copy."""
-        return np.array(
-            [
-                [TIES[self._core.get_ties(layer, head)] for head in range(self.n_heads)]
-                for layer in range(self.n_layers)
-            ]
-        )
+        return get_ties(self._core)
 
     def set_ties(self, ties: Any, layer: int | None = None, head: int | None = None) -> None:
         """Say what a tie gives, from now on, over all tokens: in all heads, some, or one.
@@ -215,22 +220,9 @@ class HardmaxCache:
         >>> cache.ties.tolist()
         [['mean', 'last'], ['mean', 'last']]
         """
-        layers = range(self.n_layers) if layer is None else [self._layer(layer)]
-        heads = range(self.n_heads) if head is None else [self._head(head)]
-        given = np.asarray(ties, dtype=object)
-        for word in given.flat:
-            check_choice("ties", word, TIES)
-        shape = (len(layers), len(heads))
-        try:
-            each = np.broadcast_to(given, shape)
-        except ValueError:
-            raise ValueError(
-                f"ties: got shape {given.shape}, expected one word or a shape that broadcasts to "
-                f"{shape}, layers and heads"
-            ) from None
-        for row, here in zip(each, layers, strict=True):
-            for word, there in zip(row, heads, strict=True):
-                self._core.set_ties(here, there, TIES.index(word))
+        layers = list(range(self.n_layers)) if layer is None else [self._layer(layer)]
+        heads = list(range(self.n_heads)) if head is None else [self._head(head)]
+        set_ties(self._core, ties, layers, heads)
 
     # --- Tokens ---------------------------------------------------------------------------------
 
@@ -348,32 +340,8 @@ class HardmaxCache:
         for name, array in arrays.items():
             if len(array) != n:
                 raise ValueError(f"{name}: got {len(array)} tokens, expected {n} as in keys")
-        out = None if queries is None else np.empty(arrays["values"].shape, self.dtype)
-        prompt = arrays["keys"], arrays["values"], arrays.get("queries"), out
-        before = self.n_tokens(layer)
-        saved = layer_state(self._core, layer) if self.prune else None
-
-        def take_back() -> None:
-            if saved is None:
-                self._core.truncate(layer, before)
-            else:
-                load_layer(self._core, layer, saved, self._dtype)
-
-        error: BaseException
-        try:
-            reason = self._core.extend(layer, *prompt, check_threads(None))
-            done = 0
-            if reason not in (None, "memory", "broken"):
-                take_back()
-                done, reason = self._core.extend_by_token(layer, *prompt)
-            if reason is None:
-                return None if out is None else as_given(out, queries)
-            bad = {name: array[done] for name, array in arrays.items()}
-            error = explained(self._core, reason, layer, bad, self._dtype, f" at token {done}")
-        except KeyboardInterrupt as interrupt:
-            error = interrupt
-        take_back()
-        raise error
+        answers = extend(self._core, layer, arrays, self._dtype)
+        return None if answers is None else as_given(answers, queries)
 
     def truncate(self, n: int) -> None:
         """Take back the newest tokens: every layer keeps its first ``n``.
@@ -458,34 +426,17 @@ class HardmaxCache:
         ValueError
             Where the state is that of a cache of other sizes, dtype or pruning, or none at all.
         """
-        if not isinstance(state, dict):
-            raise ValueError(
-                f"state: got {type(state).__name__}, expected a dictionary, as state_dict gives"
-            )
-        for name, own in self._sizes().items():
-            if name not in state or state[name] != own:
-                got = state.get(name, "nothing")
-                raise ValueError(f"state: got {got!r} for {name}, expected {own!r} as this cache")
-        layers = state.get("layers")
-        if (
-            not isinstance(layers, (list, tuple))
-            or len(layers) != self.n_layers
-            or not all(isinstance(layer, dict) for layer in layers)
-        ):
-            raise ValueError(
-                f"state: got {type(layers).__name__} for layers, expected a list of "
-                f"{self.n_layers} dictionaries, as state_dict gives"
-            )
+        check_state(state, self._sizes())
         other = HardmaxCache(
             self.n_layers,
             self.n_heads,
             self.head_dim,
             self.value_dim,
-            ties=state.get("ties"),
+            ties=state["ties"],
             prune=self.prune,
             dtype=self.dtype,
         )
-        for layer, heads in enumerate(layers):
+        for layer, heads in enumerate(state["layers"]):
             load_layer(other._core, layer, heads, self._dtype)
         self._core.swap(other._core)  # in place: handles stay valid
 
@@ -538,6 +489,17 @@ class HardmaxCache:
             except Refused as again:
                 reason = str(again)
         raise explained(self._core, reason, layer, arrays, self._dtype) from None
+
+
+def _float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """float32 or float64, or one sentence saying what came instead."""
+    try:
+        got = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise ValueError(f"dtype: got {dtype!r}, expected float32 or float64") from None
+    if got not in (np.float32, np.float64):
+        raise ValueError(f"dtype: got {got}, expected float32 or float64")
+    return got
 
 
 def _within(name: str, number: int, stop: int) -> int:

@@ -49,8 +49,8 @@ cdef bint open_head(Layer *layer, Head *head) noexcept nogil:
         open_line(&head.index.line, layer.single)
     elif layer.d == 2:
         open_plane(&head.index.plane, layer.single)
-    else:
-        open_spread(&head.index.spread, layer.d, layer.single)
+    elif not open_spread(&head.index.spread, layer.d, layer.single):
+        return False
     return open_store(
         &head.store, layer.d if layer.d < 3 else 0, layer.d, layer.dv, layer.single, layer.prune
     )

@@ -20,7 +20,7 @@ from .tree cimport soon
 cdef enum:
     MANY = 64  # tokens that are taken in at once
     SPELL = 1 << 16  # tokens of a pruned cache between two looks for dropped ones, at least
-    SHORT = 2048  # tokens of all heads that are not worth waking a thread for
+    SHORT = 256  # tokens of all heads that are not worth waking a thread for
 
 ctypedef void (*turn_t)(void *context, int64_t slot, int64_t turn) noexcept nogil
 ctypedef void (*run_t)(
@@ -166,7 +166,7 @@ cdef int64_t at_once(const Layer *layer, int64_t count, bint asked) noexcept nog
     cdef int64_t stored = 0
     cdef int h
     if asked or layer.d != 2:
-        return min(count, 256)
+        return min(count, 256 if asked else 8192)
     if not layer.prune:
         return count
     for h in range(layer.heads):

@@ -1,4 +1,4 @@
-"""The tokens of a layer as arrays, and back."""
+"""The tokens of a layer as arrays, and back; and whether a state is one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,36 @@ from numpy.typing import NDArray
 from .._validate import check_count, check_finite, check_threads
 from .core import Core
 
-__all__ = ["layer_state", "load_layer"]
+__all__ = ["check_state", "layer_state", "load_layer"]
 
 # What a pruned head needs beside its keys and values: sums over all tokens, and bounds.
 _PRUNED = ("keys", "values", "sums", "bounds")
+
+
+def check_state(state: Any, sizes: dict[str, Any]) -> None:
+    """``ValueError`` unless it looks like a state of a cache of these sizes."""
+    if not isinstance(state, dict):
+        raise ValueError(
+            f"state: got {type(state).__name__}, expected a dictionary, as state_dict gives"
+        )
+    for name in (*sizes, "ties", "layers"):
+        if name not in state:
+            raise ValueError(f"state: got no {name}, expected a dictionary, as state_dict gives")
+    for name, own in sizes.items():
+        if not isinstance(state[name], (int, str, np.generic)) or state[name] != own:
+            raise ValueError(
+                f"state: got {state[name]!r} for {name}, expected {own!r} as this cache"
+            )
+    layers, n_layers = state["layers"], sizes["n_layers"]
+    if (
+        not isinstance(layers, (list, tuple))
+        or len(layers) != n_layers
+        or not all(isinstance(layer, dict) for layer in layers)
+    ):
+        raise ValueError(
+            f"state: got {type(layers).__name__} for layers, expected a list of {n_layers} "
+            "dictionaries, as state_dict gives"
+        )
 
 
 def layer_state(core: Core, layer: int) -> dict[str, Any]:
