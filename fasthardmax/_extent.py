@@ -15,25 +15,28 @@ __all__ = ["feature_peaks"]
 _ELEMENTS_PER_RANGE = 1 << 19  # about half a millisecond
 
 
-def feature_peaks(batch: NDArray[Any], num_threads: int) -> tuple[NDArray[Any], float]:
+def feature_peaks(
+    batch: NDArray[Any], num_threads: int, copy: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], float]:
     """Largest magnitudes (B, d) in ``batch`` (B, n, d), and the largest of all.
 
-    The latter is NaN if any number is NaN or infinite; then the former mean nothing.
+    The latter is NaN if any number is NaN or infinite; then the former mean nothing. The batch is
+    copied to ``copy``, if given, with negative zeros as zeros; it may be the batch itself.
     """
     n_batch, n, d = batch.shape
     peak = np.zeros((n_batch, d), batch.dtype)
     if batch.size < 2 * _ELEMENTS_PER_RANGE or num_threads == 1:
-        return peak, raise_peaks(batch, peak)
+        return peak, raise_peaks(batch, peak, copy)
     split_rows = n_batch == 1
     parts = []
 
     def scan(start: int, stop: int) -> None:
         if split_rows:
-            part = np.zeros_like(peak)
-            parts.append((part, raise_peaks(batch[:, start:stop], part)))
+            part, rows = np.zeros_like(peak), (slice(None), slice(start, stop))
         else:
-            part = peak[start:stop]
-            parts.append((part, raise_peaks(batch[start:stop], part)))
+            part, rows = peak[start:stop], (slice(start, stop), slice(None))
+        into = None if copy is None else copy[rows]
+        parts.append((part, raise_peaks(batch[rows], part, into)))
 
     length = n if split_rows else n_batch
     for_each_range(scan, length, max(1, _ELEMENTS_PER_RANGE * length // batch.size), num_threads)

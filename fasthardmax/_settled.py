@@ -25,9 +25,12 @@ class Settled:
 
     Settled points keep the position at which they settled, and where they go: what they are at a
     later layer is computed when it is asked for. Of the others there is a shorter array of rows.
+    The clouds are taken over, not copied: they are changed.
     """
 
-    def __init__(self, clouds: NDArray[Any], alpha: float, threads: int) -> None:
+    def __init__(
+        self, clouds: NDArray[Any], alpha: float, threads: int, peak: NDArray[Any] | None = None
+    ) -> None:
         self._shape = clouds.shape
         n_batch, n, d = clouds.shape
         total = n_batch * n
@@ -37,42 +40,44 @@ class Settled:
         self._c_type = {4: "float", 8: "double"}[clouds.dtype.itemsize]
         self.layer = self._last_search = 0
         # Where each point settled, or was when it was last searched for, and the roundings so far.
-        self._position = clouds.reshape(total, d).copy()
+        self._position = clouds.reshape(total, d)
         self._error = np.zeros((total, d), clouds.dtype)  # untouched until points move
-        # A point j in whose place i ends, the mean number -2 - goes[i], or -1: not settled.
-        self._goes = np.full(total, -1, np.int64)
-        self._settled_at = np.full(total, -1, np.int32)
+        # A point j in whose place i ends, the mean number -2 - goes[i], or -1: not settled. While
+        # nobody is, one number stands for all.
+        self._goes = np.broadcast_to(np.int64(-1), total)
+        self._settled_at = np.broadcast_to(np.int32(-1), total)
         self._means = np.empty((0, d), clouds.dtype)
         self._lowest_of_mean = np.empty(0, np.int64)  # the lowest of the winners it is the mean of
         self._first, self._count = np.zeros((2, total), np.int64)
+        self._lent = False  # whether the last two arrays were given away
+        self._peak = feature_peaks(clouds, threads)[0] if peak is None else peak
         # Points this near to their limits are there: a quarter of an ulp of the largest number.
-        peak = feature_peaks(clouds, threads)[0].max(axis=1, initial=0)
-        self._near = (peak * (np.finfo(clouds.dtype).eps / 4)).astype(clouds.dtype)
-        self._moving = np.arange(total)
+        largest = self._peak.max(axis=1, initial=0)
+        self._near = (largest * (np.finfo(clouds.dtype).eps / 4)).astype(clouds.dtype)
+        # And so are all of which no more is left than this: no offset is 16 times as large.
+        far = largest > 0
+        self._gone = float((self._near[far] / (16 * largest[far].astype(float))).min(initial=1))
+        self._moving: Index | None = None  # at first all
         self._at, self._drift = self._position, self._error  # of the moving points, at this layer
-        self._points: NDArray[Any] | None = clouds
+        self._points: NDArray[Any] | None = None
         self._named: tuple[Index, Index] | None = None  # as :attr:`leader_layer` and ``labels``
 
     @property
     def n_moving(self) -> int:
         """How many points are not settled."""
-        return len(self._moving)
+        return len(self._at)
 
     @property
     def points(self) -> NDArray[Any]:
         """The clouds at this layer."""
         if self._points is None:
-            place = self._placed()[0]
-            place[self._moving] = self._at
-            self._points = place.reshape(self._shape)
+            self._points = self._all_placed()
         return self._points
 
     @property
     def limit(self) -> NDArray[Any]:
         """Where settled points go; the others where they are."""
-        place = self._placed(for_ever=True)[0]
-        place[self._moving] = self._at
-        return place.reshape(self._shape)
+        return self._all_placed(for_ever=True)
 
     @property
     def settled_at(self) -> Index:
@@ -82,12 +87,14 @@ class Settled:
     @property
     def first(self) -> Index:
         """The lowest winner of each point; of settled points, that with which they settled."""
-        return self._first.reshape(self._shape[:2]).copy()
+        self._lent = True
+        return self._first.reshape(self._shape[:2])
 
     @property
     def count(self) -> Index:
         """The number of winners of each point; of settled points, as they settled."""
-        return self._count.reshape(self._shape[:2]).copy()
+        self._lent = True
+        return self._count.reshape(self._shape[:2])
 
     @property
     def roots(self) -> Index:
@@ -130,9 +137,11 @@ class Settled:
         if self._named is None:
             leader_layer, labels = np.empty((2, len(self._goes)), np.int64)
 
+            goes, settled_at = self._goals()
+
             def work(start: int, stop: int) -> None:
                 kernels.describe(
-                    self._first, self._count, self._goes, self._settled_at, self._shape[1],
+                    self._first, self._count, goes, settled_at, self._shape[1],
                     start, stop, leader_layer, labels,
                 )  # fmt: skip
 
@@ -163,6 +172,17 @@ class Settled:
         in_ranges(work, n_blocks, length * (d + 2), self._threads)
         return place, arrived.view(bool)
 
+    def _all_placed(self, *, for_ever: bool = False) -> NDArray[Any]:
+        """As :meth:`_placed` all points; those that are not settled are where they are."""
+        place = self._placed(for_ever=for_ever)[0]
+        if self._moving is not None:
+            place[self._moving] = self._at
+        return place.reshape(self._shape)
+
+    def _goals(self) -> tuple[Index, NDArray[np.int32]]:
+        """Where all points go, and since when, as kernels need it."""
+        return np.ascontiguousarray(self._goes), np.ascontiguousarray(self._settled_at)
+
     def _known(self, *, for_ever: bool = False) -> tuple[Any, ...]:
         """What kernels need to tell where points are at this layer, or after infinitely many."""
         if for_ever:
@@ -171,19 +191,22 @@ class Settled:
             remaining = self._remaining()
         layer = -1 if for_ever else self.layer
         return (
-            self._position, self._error, self._means, self._goes, self._settled_at,
+            self._position, self._error, self._means, *self._goals(),
             remaining, layer, self._near, self._shape[1],
         )  # fmt: skip
 
     def _remaining(self) -> NDArray[Any]:
         """``(1 - c) ** age`` of points that settled at layers 0, 1, 2, ...
 
-        From ``alpha`` itself, to about an ulp of 1 whatever the age.
+        From ``alpha`` itself, to about an ulp of 1 whatever the age; 0 where no point is left
+        that far from its limit as to be told from it.
         """
         age = self.layer - np.arange(self._last_search + 1)
         if self._lands:
             return np.zeros(len(age), self._position.dtype)
-        return np.exp(-math.log1p(self._alpha) * age).astype(self._position.dtype)
+        remaining = np.exp(-math.log1p(self._alpha) * age).astype(self._position.dtype)
+        remaining[remaining <= self._gone] = 0
+        return remaining
 
     def _here(self, rows: Index) -> NDArray[Any]:
         return self._placed(rows)[0]
@@ -242,16 +265,23 @@ def in_ranges(
 
 
 def listed(
-    work: Callable[[int, int, Index], int], n_rows: int, numbers_per_row: int, threads: int
-) -> Index:
-    """What ``work(start, stop, out)`` writes into ``out`` from ``start`` on, returning how many."""
-    out = np.empty(n_rows, np.int64)
-    found: dict[int, int] = {}
+    work: Callable[..., tuple[int, ...]],
+    n_rows: int,
+    numbers_per_row: int,
+    threads: int,
+    n_lists: int = 1,
+) -> list[Index]:
+    """What ``work(start, stop, *lists)`` writes into each from ``start`` on, returning how many."""
+    lists = [np.empty(n_rows, np.int64) for _ in range(n_lists)]
+    found: dict[int, tuple[int, ...]] = {}
 
     def part(start: int, stop: int) -> None:
-        found[start] = work(start, stop, out)
+        found[start] = work(start, stop, *lists)
 
     in_ranges(part, n_rows, numbers_per_row, threads)
     if not found:
-        return out
-    return np.concatenate([out[start : start + found[start]] for start in sorted(found)])
+        return lists
+    return [
+        np.concatenate([out[start : start + found[start][k]] for start in sorted(found)])
+        for k, out in enumerate(lists)
+    ]

@@ -25,13 +25,18 @@ cdef inline bint _put(
     cdef bint arrived = since >= 0
     cdef real offset
     cdef Py_ssize_t f
-    for f in range(d):
-        out[f] = here[f]
     if not arrived or goal == i:
+        for f in range(d):
+            out[f] = here[f]
         return arrived
     limit = position + goal * d if goal >= 0 else means + (-2 - goal) * d
+    if remaining[since] == 0 and since != layer:
+        for f in range(d):
+            out[f] = limit[f]
+        return True
     for f in range(d):
         arrived = arrived and here[f] == limit[f]
+        out[f] = here[f]
     if arrived or since == layer or remaining[since] == 1:
         return arrived
     arrived = True
@@ -82,13 +87,15 @@ def place(
 def settle_at_once(
     const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n,
     Py_ssize_t start, Py_ssize_t stop,
-    int64_t[::1] goes, int32_t[::1] settled_at, int64_t[::1] left,
+    int64_t[::1] goes, int32_t[::1] settled_at,
+    int64_t[::1] left, int64_t[::1] tied, int64_t[::1] leads,
 ):
-    """At layer 0, settle who has a leader for its only winner; list the others from ``start`` on.
+    """At layer 0, tell where all go who have a leader for their only winner, and -1 of the others.
 
-    A point that is its own only winner leads. Returns how many are left.
+    Those are listed in ``left`` from ``start`` on, and so are those with several winners and the
+    leaders, the points that are their own only winners. Returns how many they are.
     """
-    cdef Py_ssize_t i = start, end, base, k = start
+    cdef Py_ssize_t i = start, end, base, k = start, t = start, l = start
     cdef int64_t winner
     with nogil:
         while i < stop:
@@ -99,11 +106,18 @@ def settle_at_once(
                 if count[i] == 1 and count[winner] == 1 and base + first[winner] == winner:
                     goes[i] = winner
                     settled_at[i] = 0
+                    if winner == i:
+                        leads[l] = i
+                        l += 1
                 else:
+                    goes[i] = settled_at[i] = -1
                     left[k] = i
                     k += 1
+                    if count[i] > 1:
+                        tied[t] = i
+                        t += 1
                 i += 1
-    return k - start
+    return k - start, t - start, l - start
 
 
 def put_back(
@@ -229,7 +243,7 @@ def outside(
             if share >= 1 and (rows is not None or settled_at[r] >= 0):
                 out[k] = r if rows is None else rows[r]
                 k += 1
-    return k - start
+    return (k - start,)
 
 
 def emerge(

@@ -56,7 +56,10 @@ class Settling(Tied, Resumable):
     """
 
     # Given again, computed when asked for, or of the last search.
-    NOT_SAVED = ("_shape", "_threads", "_c_type", "_points", "_named", "_goal", "_goal_error")
+    NOT_SAVED = (
+        "_shape", "_threads", "_c_type", "_peak", "_gone", "_lent", "_points", "_named", "_goal",
+        "_goal_error",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -65,8 +68,10 @@ class Settling(Tied, Resumable):
         matrix: NDArray[Any] | None,
         engine: Runner,
         threads: int,
+        peak: NDArray[Any] | None = None,
     ) -> None:
-        super().__init__(clouds, alpha, threads)
+        """``peak`` (B, d) are the features' largest magnitudes, if they are known."""
+        super().__init__(clouds, alpha, threads, peak)
         self._c = step_size(alpha, clouds.dtype)
         self._search = Search(matrix, engine, threads)
         self._radius = 0.0  # of a ball in the leaders' polytope, if one is known
@@ -94,7 +99,8 @@ class Settling(Tied, Resumable):
     def residual(self) -> NDArray[Any]:
         """How far each point is from the mean of its winners; 0 for settled points."""
         distance = np.zeros(len(self._position), self._position.dtype)
-        distance[self._moving] = np.linalg.norm(self._goal - self._at, axis=1)
+        if self._moving is not None:
+            distance[self._moving] = np.linalg.norm(self._goal - self._at, axis=1)
         return distance.reshape(self._shape[:2])
 
     # --- The winners of one layer ---------------------------------------------------------------
@@ -102,30 +108,38 @@ class Settling(Tied, Resumable):
     def search(self) -> None:
         """Find the winners of the points that are not settled, and settle those that can be."""
         rows, at, drift = self._moving, self._at, self._drift
-        if len(rows) == 0:
+        if len(at) == 0:
             return
         self._last_search, self._named = self.layer, None
         query = self._search.queries(at)
-        everyone = self.layer == 0 and len(rows) == len(self._position)
+        everyone = self.layer == 0 and len(at) == len(self._position)
         if everyone:
-            self._search.look_at(self.points)
+            self._search.look_at(self._position.reshape(self._shape), peak=self._peak)
             first, count = self._search.winners(None, query)
-            self._first, self._count = first, count
+            self._first, self._count, self._lent = first, count, False
+            goes, settled_at = np.empty_like(first), np.empty(len(first), np.int32)
+            left, tied, leads = self._settle_at_once(goes, settled_at)
+            several = tied  # every point is a row
         else:
-            self._put_back()
+            assert rows is not None
+            self._put_back(rows)
             self._look(rows, query)
             first, count = self._search.winners(self._cloud(rows), query)
+            if self._lent:
+                self._first, self._count = self._first.copy(), self._count.copy()
+                self._lent = False
             self._first[rows], self._count[rows] = first, count
-        ties, several = None, np.flatnonzero(count > 1)
-        tied = rows.take(several)
+            several = np.flatnonzero(count > 1)
+            tied = rows.take(several)
+        ties = None
         if len(several):
             # Before anyone settles now, because that changes who counts.
             cloud = self._cloud(tied)
             ties = grouped(tied, cloud, query[several], first[several], count[several])
             meeting = self._meet(ties)
         if everyone:
-            rows = self._settle_at_once()
-            self._leads = np.flatnonzero(self._goes == self._moving)
+            rows = left
+            self._goes, self._settled_at, self._leads = goes, settled_at, leads
             # To take rows is several times faster than to index with them.
             first, count, at = first.take(rows), count.take(rows), at.take(rows, axis=0)
             drift = np.zeros_like(at)
@@ -149,17 +163,16 @@ class Settling(Tied, Resumable):
         )  # fmt: skip
         self._drop(ended, at.take(done, axis=0))
 
-    def _settle_at_once(self) -> Index:
-        """At layer 0, settle who has a leader for its only winner; who is left."""
+    def _settle_at_once(self, goes: Index, settled_at: NDArray[np.int32]) -> list[Index]:
+        """At layer 0, settle who has a leader for its only winner; who is left, ties, and leads."""
 
-        def work(start: int, stop: int, left: Index) -> int:
-            found: int = kernels.settle_at_once(
-                self._first, self._count, self._shape[1], start, stop,
-                self._goes, self._settled_at, left,
-            )  # fmt: skip
+        def work(start: int, stop: int, *lists: Index) -> tuple[int, ...]:
+            found: tuple[int, ...] = kernels.settle_at_once(
+                self._first, self._count, self._shape[1], start, stop, goes, settled_at, *lists
+            )
             return found
 
-        return listed(work, len(self._goes), 4, self._threads)
+        return listed(work, len(goes), 4, self._threads, 3)
 
     def _settle_singles(
         self,
@@ -198,15 +211,15 @@ class Settling(Tied, Resumable):
         for work in (aim, settle_at_home, settle_followers):
             in_ranges(work, len(rows), self._shape[2] + 4, self._threads)
 
-    def _put_back(self) -> None:
+    def _put_back(self, rows: Index) -> None:
         """Where moving points are, among all points."""
 
         def work(start: int, stop: int) -> None:
             kernels.put_back[self._c_type](
-                self._moving, self._at, self._drift, start, stop, self._position, self._error
+                rows, self._at, self._drift, start, stop, self._position, self._error
             )
 
-        in_ranges(work, len(self._moving), 2 * self._shape[2], self._threads)
+        in_ranges(work, len(rows), 2 * self._shape[2], self._threads)
 
     def _look(self, rows: Index, query: NDArray[Any]) -> None:
         """Search among the points that matter to the queries of some rows."""
@@ -230,7 +243,7 @@ class Settling(Tied, Resumable):
         Their way to their limits stays inside, where no point wins or ties but for a zero query.
         """
         n_batch, n, d = self._shape
-        if n_batch != 1 or not len(self._moving) or not worthwhile(n, d):
+        if n_batch != 1 or not self.n_moving or not worthwhile(n, d):
             return
         known = self._radius > 0
         if self.layer & (self.layer - 1) == 0:  # at 0, 1, 2, 4, 8, ...
@@ -240,18 +253,19 @@ class Settling(Tied, Resumable):
             kept = self._outside(self._placed(self._kept)[0], self._kept)
             self._kept = np.concatenate([kept, self._outside(at, ended)])
         elif self._radius:
-            self._kept = self._outside(self.points[0], None)
+            start = self.layer == 0
+            self._kept = self._outside(self._position if start else self.points[0], None)
 
     def _outside(self, at: NDArray[Any], rows: Index | None) -> Index:
         """Which points are not in the ball: of ``rows``, which are ``at``, or of all settled."""
 
-        def work(start: int, stop: int, out: Index) -> int:
-            found: int = kernels.outside[self._c_type](
+        def work(start: int, stop: int, out: Index) -> tuple[int, ...]:
+            found: tuple[int, ...] = kernels.outside[self._c_type](
                 at, rows, self._settled_at, self._radius, start, stop, out
             )
             return found
 
-        return listed(work, len(at), 2 * at.shape[1], self._threads)
+        return listed(work, len(at), 2 * at.shape[1], self._threads)[0]
 
     # --- To other layers ------------------------------------------------------------------------
 
