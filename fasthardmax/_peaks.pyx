@@ -1,7 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The largest magnitude of every feature, and whether all numbers are finite, in one pass.
-
-The same pass can copy them."""
+"""The largest magnitude of every feature, and whether all numbers are finite, in one pass."""
 
 from libc.math cimport NAN, fabs
 from libc.stdlib cimport calloc, free
@@ -15,13 +13,10 @@ cdef enum:
     SPAN = 64  # running maxima held side by side, so that few features vectorise as well as many
 
 
-def raise_peaks(
-    const real[:, :, ::1] batch, real[:, ::1] peak, real[:, :, ::1] copy=None,
-):
+def raise_peaks(const real[:, :, ::1] batch, real[:, ::1] peak):
     """Raise ``peak`` (B, d) to the magnitudes in ``batch`` (B, n, d).
 
-    Returns the largest magnitude, or NaN if any number is NaN or infinite. The batch is copied to
-    ``copy``, if given, with negative zeros as zeros.
+    Returns the largest magnitude, or NaN if any number is NaN or infinite.
     """
     cdef Py_ssize_t n = batch.shape[1], d = batch.shape[2]
     cdef Py_ssize_t together = SPAN // d if 0 < d <= SPAN else 1
@@ -29,7 +24,6 @@ def raise_peaks(
     cdef real total = 0, largest = 0
     cdef real *most
     cdef real *doubt
-    cdef bint copied = copy is not None
     if n == 0 or d == 0:
         return 0.0
     most = <real *>calloc(2 * width, sizeof(real))
@@ -41,12 +35,8 @@ def raise_peaks(
             memset(most, 0, 2 * width * sizeof(real))
             for group in range(n // together):
                 fold(&batch[b, group * together, 0], width, most, doubt)
-                if copied:
-                    put(&batch[b, group * together, 0], width, &copy[b, group * together, 0])
             for i in range(n - n % together, n):
                 fold(&batch[b, i, 0], d, most, doubt)
-                if copied:
-                    put(&batch[b, i, 0], d, &copy[b, i, 0])
             for t in range(width):
                 peak[b, t % d] = max(peak[b, t % d], most[t])
                 largest = max(largest, most[t])
@@ -64,10 +54,3 @@ cdef inline void fold(
         magnitude = fabs(numbers[t])
         most[t] = magnitude if magnitude > most[t] else most[t]
         doubt[t] += magnitude * zero  # NaN for ever after a NaN or an infinity
-
-
-cdef inline void put(const real *numbers, Py_ssize_t width, real *copy) noexcept nogil:
-    cdef Py_ssize_t t
-    cdef real zero = 0
-    for t in range(width):
-        copy[t] = numbers[t] + zero

@@ -65,23 +65,50 @@ def place(
     Block b is ``length`` points of one cloud, from ``blocks[b] * length`` on; b alone stands for
     ``blocks[b]`` where that is None.
     """
-    cdef Py_ssize_t d = position.shape[1], b, at, k, there = start * length
+    cdef Py_ssize_t d = position.shape[1], b, at, there = start * length
     cdef bint single = near.shape[0] == 1
     cdef real bound
     with nogil:
+        if blocks is None and single:
+            _put_range(
+                &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
+                &remaining[0], layer, near[0], d, there, stop * length, &out[0, 0], &arrived[0],
+            )
+            start = stop
         for b in range(start, stop):
             at = (b if blocks is None else blocks[b]) * length
             bound = near[0] if single else near[at // n]
-            for k in range(at, at + length):
-                # A number of features that the C compiler knows makes loops of none.
-                arrived[there] = _put(
-                    &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
-                    &remaining[0], layer, bound, 2, k, &out[there, 0],
-                ) if d == 2 else _put(
-                    &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
-                    &remaining[0], layer, bound, d, k, &out[there, 0],
-                )
-                there += 1
+            _put_range(
+                &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
+                &remaining[0], layer, bound, d, at, at + length,
+                &out[there, 0] - at * d, &arrived[there] - at,
+            )
+            there += length
+
+
+cdef void _put_range(
+    const real *position, const real *error, const real *means, const int64_t *goes,
+    const int32_t *settled_at, const real *remaining, int64_t layer, real near,
+    Py_ssize_t d, Py_ssize_t start, Py_ssize_t stop, real *out, unsigned char *arrived,
+) noexcept nogil:
+    """Where points start..stop-1 are, and who is at its limit, into their rows of ``out``."""
+    cdef Py_ssize_t i
+    # A number of features that the C compiler knows makes loops of none.
+    if d == 2:
+        for i in range(start, stop):
+            arrived[i] = _put(
+                position, error, means, goes, settled_at, remaining, layer, near, 2, i, out + i * 2
+            )
+    elif d == 3:
+        for i in range(start, stop):
+            arrived[i] = _put(
+                position, error, means, goes, settled_at, remaining, layer, near, 3, i, out + i * 3
+            )
+    else:
+        for i in range(start, stop):
+            arrived[i] = _put(
+                position, error, means, goes, settled_at, remaining, layer, near, d, i, out + i * d
+            )
 
 
 def settle_at_once(
