@@ -209,7 +209,7 @@ class Settling(Tied, Resumable):
             )  # fmt: skip
 
         for work in (aim, settle_at_home, settle_followers):
-            in_ranges(work, len(rows), self._shape[2] + 4, self._threads)
+            in_ranges(work, len(rows), 8 * (self._shape[2] + 4), self._threads)
 
     def _put_back(self, rows: Index) -> None:
         """Where moving points are, among all points."""
