@@ -34,7 +34,7 @@ def leaders_of(
     The layers are those of the cloud until all of it is at rest, but no more than ``n_layers``.
     """
     problem = self_attention(clouds, clouds, threads)
-    layers = Settling(clouds.copy(), alpha, matrix, engines.Runner("auto", problem, 2), threads)
+    layers = Settling(clouds, alpha, matrix, engines.Runner("auto", problem, 2), threads)
     search = Search(matrix, engines.Runner("auto", problem, 2), threads)
     c = step_size(alpha, clouds.dtype)
     found = np.full(len(extra), -1, np.int64)

@@ -24,8 +24,8 @@ class Settled:
     """The points of clouds (B, n, d), N = B n in a row, at one layer.
 
     Settled points keep the position at which they settled, and where they go: what they are at a
-    later layer is computed when it is asked for. Of the others there is a shorter array of rows.
-    The clouds are taken over, not copied: they are changed.
+    later layer is computed when it is asked for. Most settle at layer 0: what is known of the
+    others, the late ones, stands in shorter arrays. The clouds are not copied, and not changed.
     """
 
     def __init__(
@@ -39,16 +39,20 @@ class Settled:
         self._threads = threads
         self._c_type = {4: "float", 8: "double"}[clouds.dtype.itemsize]
         self.layer = self._last_search = 0
-        # Where each point settled, or was when it was last searched for, and the roundings so far.
-        self._position = clouds.reshape(total, d)
-        self._error = np.zeros((total, d), clouds.dtype)  # untouched until points move
-        # A point j in whose place i ends, the mean number -2 - goes[i], or -1: not settled. While
-        # nobody is, one number stands for all.
+        self._start = clouds.reshape(total, d)
+        # A point j in whose place i ends, the mean number -2 - goes[i], or -1: not settled. And 0
+        # for who settled at layer 0, k > 0 for late row k - 1, -1 before. Until then one number
+        # stands for all.
         self._goes = np.broadcast_to(np.int64(-1), total)
-        self._settled_at = np.broadcast_to(np.int32(-1), total)
+        self._entry = np.broadcast_to(np.int32(-1), total)
+        # The layer at which late points settled, or -1; where each settled, or was when it was last
+        # searched for; and its roundings so far.
+        self._since = np.empty(0, np.int32)
+        self._late = np.empty((0, d), clouds.dtype)
+        self._error = np.empty((0, d), clouds.dtype)
         self._means = np.empty((0, d), clouds.dtype)
         self._lowest_of_mean = np.empty(0, np.int64)  # the lowest of the winners it is the mean of
-        self._first, self._count = np.zeros((2, total), np.int64)
+        self._first = self._count = np.broadcast_to(np.int64(0), total)
         self._lent = False  # whether the last two arrays were given away
         self._peak = feature_peaks(clouds, threads)[0] if peak is None else peak
         # Points this near to their limits are there: a quarter of an ulp of the largest number.
@@ -58,7 +62,8 @@ class Settled:
         far = largest > 0
         self._gone = float((self._near[far] / (16 * largest[far].astype(float))).min(initial=1))
         self._moving: Index | None = None  # at first all
-        self._at, self._drift = self._position, self._error  # of the moving points, at this layer
+        self._slot = np.empty(0, np.int64)  # the late row of each
+        self._at, self._drift = self._start, self._error  # of the moving points, at this layer
         self._points: NDArray[Any] | None = None
         self._named: tuple[Index, Index] | None = None  # as :attr:`leader_layer` and ``labels``
 
@@ -82,7 +87,10 @@ class Settled:
     @property
     def settled_at(self) -> Index:
         """The layer at which each point settled; -1 for the others."""
-        return self._settled_at.astype(np.int64).reshape(self._shape[:2])
+        settled_at = np.minimum(self._entry, 0, dtype=np.int64)
+        late = np.flatnonzero(self._entry > 0)  # in the order of their rows
+        settled_at[late] = self._since
+        return settled_at.reshape(self._shape[:2])
 
     @property
     def first(self) -> Index:
@@ -117,7 +125,7 @@ class Settled:
         """Numbers of the distinct limits of each cloud, in order of their first points; or -1."""
         n_batch, n, _ = self._shape
         leads = np.flatnonzero(self._goes == np.arange(len(self._goes)))
-        place = np.concatenate([self._position[leads], self._means]) + self._means.dtype.type(0)
+        place = np.concatenate([self._stood(leads), self._means]) + self._means.dtype.type(0)
         cloud = self._cloud(np.concatenate([leads, self._lowest_of_mean]))
         order = np.lexsort((*place.T, cloud))
         differs = np.ones(len(order), bool)
@@ -137,11 +145,13 @@ class Settled:
         if self._named is None:
             leader_layer, labels = np.empty((2, len(self._goes)), np.int64)
 
-            goes, settled_at = self._goals()
+            first, count, goes, entry = map(
+                np.ascontiguousarray, (self._first, self._count, self._goes, self._entry)
+            )
 
             def work(start: int, stop: int) -> None:
                 kernels.describe(
-                    self._first, self._count, goes, settled_at, self._shape[1],
+                    first, count, goes, entry, self._since, self._shape[1],
                     start, stop, leader_layer, labels,
                 )  # fmt: skip
 
@@ -160,9 +170,9 @@ class Settled:
         Of all points, or of blocks of ``length`` points of a cloud, from ``blocks * length`` on.
         Those that are not settled are where they were last searched for.
         """
-        total, d = self._position.shape
+        total, d = self._start.shape
         n_blocks = total if blocks is None else len(blocks)
-        place = np.empty((n_blocks * length, d), self._position.dtype)
+        place = np.empty((n_blocks * length, d), self._start.dtype)
         arrived = np.empty(len(place), np.uint8)
         known = self._known(for_ever=for_ever)
 
@@ -179,19 +189,16 @@ class Settled:
             place[self._moving] = self._at
         return place.reshape(self._shape)
 
-    def _goals(self) -> tuple[Index, NDArray[np.int32]]:
-        """Where all points go, and since when, as kernels need it."""
-        return np.ascontiguousarray(self._goes), np.ascontiguousarray(self._settled_at)
-
     def _known(self, *, for_ever: bool = False) -> tuple[Any, ...]:
         """What kernels need to tell where points are at this layer, or after infinitely many."""
         if for_ever:
-            remaining = np.zeros(self._last_search + 1, self._position.dtype)
+            remaining = np.zeros(self._last_search + 1, self._start.dtype)
         else:
             remaining = self._remaining()
         layer = -1 if for_ever else self.layer
         return (
-            self._position, self._error, self._means, *self._goals(),
+            self._start, self._late, self._error, self._means,
+            np.ascontiguousarray(self._goes), np.ascontiguousarray(self._entry), self._since,
             remaining, layer, self._near, self._shape[1],
         )  # fmt: skip
 
@@ -203,8 +210,8 @@ class Settled:
         """
         age = self.layer - np.arange(self._last_search + 1)
         if self._lands:
-            return np.zeros(len(age), self._position.dtype)
-        remaining = np.exp(-math.log1p(self._alpha) * age).astype(self._position.dtype)
+            return np.zeros(len(age), self._start.dtype)
+        remaining = np.exp(-math.log1p(self._alpha) * age).astype(self._start.dtype)
         remaining[remaining <= self._gone] = 0
         return remaining
 
@@ -215,15 +222,42 @@ class Settled:
         """Who is at its limit, to within rounding."""
         return self._placed(rows)[1]
 
+    def _began(self, rows: Index) -> NDArray[np.int32]:
+        """The layer at which points settled, or -1."""
+        began = np.minimum(self._entry[rows], 0)
+        late, row = self._late_rows(rows)
+        began[late] = self._since[row]
+        return began
+
+    def _stood(self, rows: Index) -> NDArray[Any]:
+        """Where points settled, or were last searched for."""
+        place = self._start[rows]
+        late, row = self._late_rows(rows)
+        place[late] = self._late[row]
+        return place
+
+    def _late_rows(self, rows: Index) -> tuple[Index, NDArray[np.int32]]:
+        """Which of some points are late ones, and their rows there."""
+        entry = self._entry[rows]
+        late = np.flatnonzero(entry > 0)
+        return late, entry[late] - 1
+
     def _errors(self, rows: Index) -> NDArray[Any]:
         """The roundings so far of points that still move; those of settled ones are accounted."""
-        return np.where(self._settled_at[rows, None] < 0, self._error[rows], 0)
+        return self._error_where(rows, self._began(rows) < 0)
 
     def _offsets(self, rows: Index) -> NDArray[Any]:
         """How far settled points were from their limits when they settled."""
-        limit, position = self._placed(rows, for_ever=True)[0], self._position[rows]
-        error = np.where(self._settled_at[rows, None] > 0, self._error[rows], 0)
+        limit, position = self._placed(rows, for_ever=True)[0], self._stood(rows)
+        error = self._error_where(rows, self._began(rows) > 0)
         return np.where((position == limit).all(axis=1)[:, None], 0, (position - limit) + error)
+
+    def _error_where(self, rows: Index, wanted: NDArray[np.bool_]) -> NDArray[Any]:
+        error = np.zeros((len(rows), self._shape[2]), self._start.dtype)
+        late, row = self._late_rows(rows)
+        some = wanted[late]
+        error[late[some]] = self._error[row[some]]
+        return error
 
     def _roots(self, rows: Index) -> Index:
         return np.maximum(self._goes[rows], -1)
@@ -242,7 +276,7 @@ class Settled:
         self._goes[rows] = -2 - (len(self._means) + np.arange(len(rows)))
         self._means = np.concatenate([self._means, mean])
         self._lowest_of_mean = np.concatenate([self._lowest_of_mean, self._lowest(rows)])
-        self._settled_at[rows] = self.layer
+        self._since[self._entry[rows] - 1] = self.layer
 
     def _cloud(self, rows: Index) -> Index:
         return np.zeros_like(rows) if self._shape[0] == 1 else rows // max(1, self._shape[1])

@@ -210,7 +210,7 @@ def equilibrium(
     clouds, matrix, single, peak = read_clouds(points, A, threads)
     runner = engines.Runner(engine, self_attention(clouds, clouds, threads, peak), 2)
 
-    layers = Settling(clouds.copy(), alpha, matrix, runner, threads, peak)
+    layers = Settling(clouds, alpha, matrix, runner, threads, peak)
     layers.search()
     while layers.n_moving and layers.layer < deepest:
         layers.go_to(layers.layer + 1)

@@ -57,8 +57,8 @@ class Settling(Tied, Resumable):
 
     # Given again, computed when asked for, or of the last search.
     NOT_SAVED = (
-        "_shape", "_threads", "_c_type", "_peak", "_gone", "_lent", "_points", "_named", "_goal",
-        "_goal_error",
+        "_shape", "_threads", "_c_type", "_start", "_peak", "_gone", "_lent", "_points", "_named",
+        "_goal", "_goal_error",
     )  # fmt: skip
 
     def __init__(
@@ -88,7 +88,7 @@ class Settling(Tied, Resumable):
     @property
     def n_dropped(self) -> int:
         """How many points are no longer looked at as keys."""
-        return len(self._position) - len(self._kept) - self.n_moving if self._radius else 0
+        return len(self._start) - len(self._kept) - self.n_moving if self._radius else 0
 
     @property
     def n_queries(self) -> int:
@@ -98,7 +98,7 @@ class Settling(Tied, Resumable):
     @property
     def residual(self) -> NDArray[Any]:
         """How far each point is from the mean of its winners; 0 for settled points."""
-        distance = np.zeros(len(self._position), self._position.dtype)
+        distance = np.zeros(len(self._start), self._start.dtype)
         if self._moving is not None:
             distance[self._moving] = np.linalg.norm(self._goal - self._at, axis=1)
         return distance.reshape(self._shape[:2])
@@ -107,22 +107,20 @@ class Settling(Tied, Resumable):
 
     def search(self) -> None:
         """Find the winners of the points that are not settled, and settle those that can be."""
-        rows, at, drift = self._moving, self._at, self._drift
+        rows, slot, at, drift = self._moving, self._slot, self._at, self._drift
         if len(at) == 0:
             return
         self._last_search, self._named = self.layer, None
         query = self._search.queries(at)
-        everyone = self.layer == 0 and len(at) == len(self._position)
-        if everyone:
-            self._search.look_at(self._position.reshape(self._shape), peak=self._peak)
+        if rows is None:
+            self._search.look_at(self._start.reshape(self._shape), peak=self._peak)
             first, count = self._search.winners(None, query)
             self._first, self._count, self._lent = first, count, False
-            goes, settled_at = np.empty_like(first), np.empty(len(first), np.int32)
-            left, tied, leads = self._settle_at_once(goes, settled_at)
+            goes, entry = np.empty_like(first), np.empty(len(first), np.int32)
+            left, tied, leads = self._settle_at_once(goes, entry)
             several = tied  # every point is a row
         else:
-            assert rows is not None
-            self._put_back(rows)
+            self._put_back()
             self._look(rows, query)
             first, count = self._search.winners(self._cloud(rows), query)
             if self._lent:
@@ -137,12 +135,15 @@ class Settling(Tied, Resumable):
             cloud = self._cloud(tied)
             ties = grouped(tied, cloud, query[several], first[several], count[several])
             meeting = self._meet(ties)
-        if everyone:
-            rows = left
-            self._goes, self._settled_at, self._leads = goes, settled_at, leads
+        if rows is None:
+            rows, slot = left, np.arange(len(left))
+            entry[rows] = slot + 1
             # To take rows is several times faster than to index with them.
             first, count, at = first.take(rows), count.take(rows), at.take(rows, axis=0)
             drift = np.zeros_like(at)
+            since = np.full(len(rows), -1, np.int32)
+            self._late, self._error, self._since = at.copy(), drift.copy(), since
+            self._goes, self._entry, self._leads = goes, entry, leads
             several = np.searchsorted(rows, tied)
         winner = self._cloud(rows) * self._shape[1] + first
         together = count == 1
@@ -153,22 +154,22 @@ class Settling(Tied, Resumable):
         self._settle_singles(rows, at, winner, together, goal, goal_error)
         if ties is not None:
             self._settle_ties(ties, goal[several])
-        settled = self._settled_at.take(rows) >= 0
+        settled = self._since.take(slot) >= 0
         done, left = np.flatnonzero(settled), np.flatnonzero(~settled)
         ended = rows.take(done)
         self._leads = np.concatenate([self._leads, ended[self._goes.take(ended) == ended]])
         self._goal, self._goal_error = goal.take(left, axis=0), goal_error.take(left, axis=0)
-        self._moving, self._at, self._drift = (
-            rows.take(left), at.take(left, axis=0), drift.take(left, axis=0),
+        self._moving, self._slot, self._at, self._drift = (
+            rows.take(left), slot.take(left), at.take(left, axis=0), drift.take(left, axis=0),
         )  # fmt: skip
         self._drop(ended, at.take(done, axis=0))
 
-    def _settle_at_once(self, goes: Index, settled_at: NDArray[np.int32]) -> list[Index]:
+    def _settle_at_once(self, goes: Index, entry: NDArray[np.int32]) -> list[Index]:
         """At layer 0, settle who has a leader for its only winner; who is left, ties, and leads."""
 
         def work(start: int, stop: int, *lists: Index) -> tuple[int, ...]:
             found: tuple[int, ...] = kernels.settle_at_once(
-                self._first, self._count, self._shape[1], start, stop, goes, settled_at, *lists
+                self._first, self._count, self._shape[1], start, stop, goes, entry, *lists
             )
             return found
 
@@ -199,7 +200,7 @@ class Settling(Tied, Resumable):
         def settle_at_home(start: int, stop: int) -> None:
             kernels.settle_at_home(
                 rows, winner, home.view(np.uint8), self._first, n, self.layer, start, stop,
-                self._goes, self._settled_at,
+                self._goes, self._entry, self._since,
             )  # fmt: skip
 
         def settle_followers(start: int, stop: int) -> None:
@@ -211,15 +212,15 @@ class Settling(Tied, Resumable):
         for work in (aim, settle_at_home, settle_followers):
             in_ranges(work, len(rows), 8 * (self._shape[2] + 4), self._threads)
 
-    def _put_back(self, rows: Index) -> None:
-        """Where moving points are, among all points."""
+    def _put_back(self) -> None:
+        """Where moving points are, among the late ones."""
 
         def work(start: int, stop: int) -> None:
             kernels.put_back[self._c_type](
-                rows, self._at, self._drift, start, stop, self._position, self._error
+                self._slot, self._at, self._drift, start, stop, self._late, self._error
             )
 
-        in_ranges(work, len(rows), 2 * self._shape[2], self._threads)
+        in_ranges(work, len(self._slot), 2 * self._shape[2], self._threads)
 
     def _look(self, rows: Index, query: NDArray[Any]) -> None:
         """Search among the points that matter to the queries of some rows."""
@@ -247,21 +248,20 @@ class Settling(Tied, Resumable):
             return
         known = self._radius > 0
         if self.layer & (self.layer - 1) == 0:  # at 0, 1, 2, 4, 8, ...
-            radius = inner_radius(self._position[self._leads])
+            radius = inner_radius(self._stood(self._leads))
             self._radius = max(self._radius, radius if radius > _SMALLEST_BALL else 0.0)
         if known:
             kept = self._outside(self._placed(self._kept)[0], self._kept)
             self._kept = np.concatenate([kept, self._outside(at, ended)])
         elif self._radius:
-            start = self.layer == 0
-            self._kept = self._outside(self._position if start else self.points[0], None)
+            self._kept = self._outside(self._start if self.layer == 0 else self.points[0], None)
 
     def _outside(self, at: NDArray[Any], rows: Index | None) -> Index:
         """Which points are not in the ball: of ``rows``, which are ``at``, or of all settled."""
 
         def work(start: int, stop: int, out: Index) -> tuple[int, ...]:
             found: tuple[int, ...] = kernels.outside[self._c_type](
-                at, rows, self._settled_at, self._radius, start, stop, out
+                at, rows, self._entry, self._since, self._radius, start, stop, out
             )
             return found
 

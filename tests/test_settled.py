@@ -28,7 +28,7 @@ def _c_type(dtype: Any) -> str:
 
 
 def _layers(clouds: NDArray[Any], alpha: float = 0.5, threads: int = 1) -> Settling:
-    return Settling(clouds.copy(), alpha, None, ENGINES["compiled"].load(), threads)
+    return Settling(clouds, alpha, None, ENGINES["compiled"].load(), threads)
 
 
 def _searched(clouds: NDArray[Any], n_layers: int, alpha: float = 0.5) -> Settling:
@@ -87,11 +87,11 @@ def test_at_once_those_settle_whose_only_winner_leads(name: str) -> None:
     winners = [oracle.tie_set(x, points) for x in points]
     first = np.array([w[0] for w in winners] * 2)
     count = np.array([len(w) for w in winners] * 2)
-    goes, settled_at = np.full(2 * n, 7), np.full(2 * n, 7, np.int32)
+    goes, entry = np.full(2 * n, 7), np.full(2 * n, 7, np.int32)
     lists = [np.empty(2 * n, np.int64) for _ in range(3)]
     found: list[list[int]] = [[], [], []]
     for start, stop in itertools.pairwise([0, n // 2, n + 3, 2 * n]):  # across the clouds
-        sizes = kernels.settle_at_once(first, count, n, start, stop, goes, settled_at, *lists)
+        sizes = kernels.settle_at_once(first, count, n, start, stop, goes, entry, *lists)
         for some, array, size in zip(found, lists, sizes, strict=True):
             some += array[start : start + size].tolist()
     leads = [winners[i] == [i] for i in range(n)]
@@ -100,7 +100,7 @@ def test_at_once_those_settle_whose_only_winner_leads(name: str) -> None:
     assert found[0] == [i for i in range(2 * n) if goes[i] < 0]
     assert found[1] == np.flatnonzero(count > 1).tolist()
     assert found[2] == [i + j for j in (0, n) for i in range(n) if leads[i]]
-    assert_same_bits(settled_at, np.where(goes >= 0, 0, -1).astype(np.int32))
+    assert_same_bits(entry, np.where(goes >= 0, 0, -1).astype(np.int32))
 
 
 @each_dtype
@@ -126,15 +126,16 @@ def test_a_step_and_its_error_are_the_exact_step(dtype: Any) -> None:
 @pytest.mark.parametrize("everyone", [False, True])
 def test_who_is_outside_a_ball(everyone: bool) -> None:
     points = gaussian(300, 3, DTYPES[1])
-    settled_at = np.where(np.arange(300) % 3, 0, -1).astype(np.int32)
+    since = np.where(np.arange(300) % 3, 5, -1).astype(np.int32)  # but for the first, all are late
+    entry = np.arange(300, dtype=np.int32)
     rows = None if everyone else np.arange(0, 600, 2)
     out = np.empty(300, np.int64)
     found: list[int] = []
     for start, stop in ((0, 101), (101, 300)):
-        (k,) = kernels.outside["double"](points, rows, settled_at, 1.5, start, stop, out)
+        (k,) = kernels.outside["double"](points, rows, entry, since, 1.5, start, stop, out)
         found += out[start : start + k].tolist()
     far = (points**2).sum(axis=1) >= 1.5**2
-    truth = far & (settled_at >= 0) if everyone else far
+    truth = far & (np.append(0, since[:-1]) >= 0) if everyone else far
     assert found == (np.flatnonzero(truth) * (1 if everyone else 2)).tolist()
     assert 0 < len(found) < 300
 

@@ -150,7 +150,7 @@ def test_a_winner_that_collapsed_onto_its_leader_does_not_block() -> None:
     """After 300 layers of waiting, what is left to search is nothing at all."""
     start = gaussian(60, 3, np.dtype(np.float64))
     matrix = np.random.default_rng(5).standard_normal((3, 3))
-    layers = Settling(start[None].copy(), 3, matrix @ matrix.T, ENGINES["compiled"].load(), 1)
+    layers = Settling(start[None], 3, matrix @ matrix.T, ENGINES["compiled"].load(), 1)
     for layer in range(1, 301):
         layers.search()
         layers.go_to(layer)
@@ -260,7 +260,7 @@ def test_coincident_points_stay_and_attract_without_leading() -> None:
 
 def test_a_long_horizon_searches_each_query_about_once() -> None:
     points = gaussian(500, 3, DTYPES[1])
-    layers = Settling(points[None].copy(), 0.5, None, ENGINES["compiled"].load(), 1)
+    layers = Settling(points[None], 0.5, None, ENGINES["compiled"].load(), 1)
     layers.search()
     assert layers.n_moving < 100
     while layers.n_moving:
@@ -286,7 +286,7 @@ def test_keys_inside_the_polytope_of_the_leaders_change_nothing(
     points[:3] = 0
     points[3:30] = points[30:57]
     run = _settle(points, 0.5, "compiled", n_layers=100, record=9)
-    layers = Settling(points[None].copy(), 0.5, None, ENGINES["compiled"].load(), 2)
+    layers = Settling(points[None], 0.5, None, ENGINES["compiled"].load(), 2)
     layers.search()
     assert layers.n_dropped > n / 10
     monkeypatch.setattr("fasthardmax.settling.worthwhile", lambda n, d: False)
