@@ -13,7 +13,7 @@ from . import _settled_kernels as kernels
 from ._extent import feature_peaks
 from ._threads import for_each_range
 
-__all__ = ["Index", "Settled", "in_ranges", "listed"]
+__all__ = ["Index", "Settled", "in_ranges"]
 
 Index = NDArray[np.int64]
 
@@ -50,6 +50,7 @@ class Settled:
         self._since = np.empty(0, np.int32)
         self._late = np.empty((0, d), clouds.dtype)
         self._error = np.empty((0, d), clouds.dtype)
+        self._leads = np.empty(0, np.int64)  # the points that settled where they are
         self._means = np.empty((0, d), clouds.dtype)
         self._lowest_of_mean = np.empty(0, np.int64)  # the lowest of the winners it is the mean of
         self._first = self._count = np.broadcast_to(np.int64(0), total)
@@ -87,9 +88,13 @@ class Settled:
     @property
     def settled_at(self) -> Index:
         """The layer at which each point settled; -1 for the others."""
-        settled_at = np.minimum(self._entry, 0, dtype=np.int64)
-        late = np.flatnonzero(self._entry > 0)  # in the order of their rows
-        settled_at[late] = self._since
+        settled_at = np.empty(len(self._start), np.int64)
+        entry = np.ascontiguousarray(self._entry)
+
+        def work(start: int, stop: int) -> None:
+            kernels.settled(entry, self._since, start, stop, settled_at)
+
+        in_ranges(work, len(settled_at), 4, self._threads)
         return settled_at.reshape(self._shape[:2])
 
     @property
@@ -107,8 +112,10 @@ class Settled:
     @property
     def roots(self) -> Index:
         """The leader that each point goes to, the lowest of several at its place; or -1."""
-        within = self._within(self._goes)
-        return np.where(self._goes >= 0, within, -1).reshape(self._shape[:2])
+        roots = np.maximum(self._goes, -1)
+        if self._shape[0] > 1:
+            roots = np.where(roots >= 0, self._within(roots), -1)
+        return roots.reshape(self._shape[:2])
 
     @property
     def leader_layer(self) -> Index:
@@ -124,7 +131,7 @@ class Settled:
     def clusters(self) -> Index:
         """Numbers of the distinct limits of each cloud, in order of their first points; or -1."""
         n_batch, n, _ = self._shape
-        leads = np.flatnonzero(self._goes == np.arange(len(self._goes)))
+        leads = np.sort(self._leads)
         place = np.concatenate([self._stood(leads), self._means]) + self._means.dtype.type(0)
         cloud = self._cloud(np.concatenate([leads, self._lowest_of_mean]))
         order = np.lexsort((*place.T, cloud))
@@ -296,26 +303,3 @@ def in_ranges(
     if n_rows:
         length = max(1, _NUMBERS_PER_RANGE // max(1, numbers_per_row))
         for_each_range(work, n_rows, length, threads)
-
-
-def listed(
-    work: Callable[..., tuple[int, ...]],
-    n_rows: int,
-    numbers_per_row: int,
-    threads: int,
-    n_lists: int = 1,
-) -> list[Index]:
-    """What ``work(start, stop, *lists)`` writes into each from ``start`` on, returning how many."""
-    lists = [np.empty(n_rows, np.int64) for _ in range(n_lists)]
-    found: dict[int, tuple[int, ...]] = {}
-
-    def part(start: int, stop: int) -> None:
-        found[start] = work(start, stop, *lists)
-
-    in_ranges(part, n_rows, numbers_per_row, threads)
-    if not found:
-        return lists
-    return [
-        np.concatenate([out[start : start + found[start][k]] for start in sorted(found)])
-        for k, out in enumerate(lists)
-    ]

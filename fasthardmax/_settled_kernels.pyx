@@ -14,6 +14,10 @@ ctypedef fused real:
     float
     double
 
+cdef enum:
+    HOME = 1
+    ARRIVED = 2
+
 
 cdef inline const real *_stood(
     const real *begin, const real *late, const int32_t *entry, Py_ssize_t d, Py_ssize_t i
@@ -134,16 +138,14 @@ cdef void _put_range(
 
 def settle_at_once(
     const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n,
-    Py_ssize_t start, Py_ssize_t stop,
-    int64_t[::1] goes, int32_t[::1] entry,
-    int64_t[::1] left, int64_t[::1] tied, int64_t[::1] leads,
+    Py_ssize_t start, Py_ssize_t stop, int64_t[::1] goes, int32_t[::1] entry,
 ):
     """At layer 0, tell where all go who have a leader for their only winner, and -1 of the others.
 
-    Those are listed in ``left`` from ``start`` on, and so are those with several winners and the
-    leaders, the points that are their own only winners. Returns how many they are.
+    Returns how many are left, how many have several winners, and how many lead: are their own only
+    winners.
     """
-    cdef Py_ssize_t i = start, end, base, k = start, t = start, l = start
+    cdef Py_ssize_t i = start, end, base, left = 0, tied = 0, leads = 0
     cdef int64_t winner
     with nogil:
         while i < stop:
@@ -154,18 +156,39 @@ def settle_at_once(
                 if count[i] == 1 and count[winner] == 1 and base + first[winner] == winner:
                     goes[i] = winner
                     entry[i] = 0
-                    if winner == i:
-                        leads[l] = i
-                        l += 1
+                    leads += winner == i
                 else:
                     goes[i] = entry[i] = -1
-                    left[k] = i
-                    k += 1
-                    if count[i] > 1:
-                        tied[t] = i
-                        t += 1
+                    left += 1
+                    tied += count[i] > 1
                 i += 1
-    return k - start, t - start, l - start
+    return left, tied, leads
+
+
+def list_left(
+    const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n, const int64_t[::1] goes,
+    Py_ssize_t start, Py_ssize_t stop, Py_ssize_t k, Py_ssize_t t, Py_ssize_t l,
+    int32_t[::1] entry, int64_t[::1] left, int64_t[::1] winners, unsigned char[::1] alone,
+    int64_t[::1] tied, int64_t[::1] leads,
+):
+    """After :func:`settle_at_once`, list who is left from ``k`` on, and number their entries so.
+
+    With their first ``winners`` and whether it is ``alone``. Who is ``tied`` is listed from ``t``
+    on, and who ``leads`` from ``l`` on.
+    """
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(start, stop):
+            if goes[i] == i:
+                leads[l] = i
+                l += 1
+            elif goes[i] < 0:
+                left[k], winners[k], alone[k] = i, i // n * n + first[i], count[i] == 1
+                k += 1
+                entry[i] = <int32_t>k
+                if count[i] > 1:
+                    tied[t] = i
+                    t += 1
 
 
 def put_back(
@@ -188,30 +211,41 @@ def aim(
     Py_ssize_t n,
     const real[:, ::1] at, const int64_t[::1] winner, const unsigned char[::1] together,
     Py_ssize_t start, Py_ssize_t stop,
-    real[:, ::1] goal, real[:, ::1] goal_error, unsigned char[::1] home,
+    real[:, ::1] goal, real[:, ::1] goal_error, unsigned char[::1] rest,
 ):
-    """The goals of points ``at`` (m, d) with winners ``together`` at one place; who is there."""
+    """The goals of points ``at`` (m, d) with winners ``together`` at one place.
+
+    Their ``rest`` is HOME for those who are there, else ARRIVED where the winner is at its limit.
+    """
     cdef Py_ssize_t d = begin.shape[1], r, f
     cdef int64_t w
-    cdef bint single = near.shape[0] == 1, moves
+    cdef real bound = near[0] if near.shape[0] == 1 else 0
+    cdef bint single = near.shape[0] == 1, moves, home, arrived
     with nogil:
         for r in range(start, stop):
-            home[r] = together[r]
+            rest[r] = 0
             if not together[r]:
                 continue
             w = winner[r]
-            _put(
+            if not single:
+                bound = near[w // n]
+            arrived = _put(
                 &begin[0, 0], &late[0, 0], &error[0, 0], &means[0, 0], &goes[0],
-                &entry[0], &since[0], &remaining[0], layer, near[0 if single else w // n], d, w, &goal[r, 0],
+                &entry[0], &since[0], &remaining[0], layer, bound, 2, w, &goal[r, 0],
+            ) if d == 2 else _put(
+                &begin[0, 0], &late[0, 0], &error[0, 0], &means[0, 0], &goes[0],
+                &entry[0], &since[0], &remaining[0], layer, bound, d, w, &goal[r, 0],
             )
             moves = entry[w] > 0 and since[entry[w] - 1] < 0
+            home = True
             for f in range(d):
                 goal_error[r, f] = error[entry[w] - 1, f] if moves else 0
-                home[r] = home[r] and goal[r, f] == at[r, f]
+                home = home and goal[r, f] == at[r, f]
+            rest[r] = HOME if home else (ARRIVED if arrived else 0)
 
 
 def settle_at_home(
-    const int64_t[::1] rows, const int64_t[::1] winner, const unsigned char[::1] home,
+    const int64_t[::1] rows, const int64_t[::1] winner, const unsigned char[::1] rest,
     const int64_t[::1] first, Py_ssize_t n, int32_t layer, Py_ssize_t start, Py_ssize_t stop,
     int64_t[::1] goes, const int32_t[::1] entry, int32_t[::1] since,
 ):
@@ -220,7 +254,7 @@ def settle_at_home(
     cdef int64_t i
     with nogil:
         for r in range(start, stop):
-            if home[r]:
+            if rest[r] == HOME:
                 i = rows[r]
                 goes[i] = goes[winner[r]] if goes[winner[r]] >= 0 else i // n * n + first[i]
                 since[entry[i] - 1] = layer
@@ -232,24 +266,31 @@ def settle_followers(
     int32_t[::1] since, const real[::1] remaining, int64_t layer, const real[::1] near,
     Py_ssize_t n,
     const int64_t[::1] rows, const int64_t[::1] winner, const unsigned char[::1] together,
-    const unsigned char[::1] home, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] first,
+    const unsigned char[::1] rest, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] first,
 ):
     """Settle points whose only winner is a leader, or has come so near to one as to be it."""
     cdef Py_ssize_t d = begin.shape[1], r
-    cdef int64_t w, i
-    cdef bint single = near.shape[0] == 1
+    cdef int64_t w, i, began
+    cdef bint single = near.shape[0] == 1, arrived
     cdef real *there = <real *>malloc((d + 1) * sizeof(real))
     if there == NULL:
         raise MemoryError("found no memory for one point")
     with nogil:
         for r in range(start, stop):
             w = winner[r]
-            if home[r] or not together[r] or goes[w] < 0 or _since(&entry[0], &since[0], w) < 0:
+            if rest[r] == HOME or not together[r] or goes[w] < 0:
                 continue
-            if _put(
-                &begin[0, 0], &late[0, 0], &error[0, 0], &means[0, 0], &goes[0],
-                &entry[0], &since[0], &remaining[0], layer, near[0 if single else w // n], d, w, there,
-            ):
+            began = _since(&entry[0], &since[0], w)
+            if began < 0:
+                continue
+            arrived = rest[r] == ARRIVED
+            if began == layer and not arrived:  # who settled after it was aimed at
+                arrived = _put(
+                    &begin[0, 0], &late[0, 0], &error[0, 0], &means[0, 0], &goes[0],
+                    &entry[0], &since[0], &remaining[0], layer, near[0 if single else w // n],
+                    d, w, there,
+                )
+            if arrived:
                 i = rows[r]
                 first[i] = goes[w] - i // n * n
                 goes[i] = goes[w]
@@ -277,15 +318,15 @@ def step(
 
 
 def outside(
-    const real[:, ::1] at, const int64_t[::1] rows, const int32_t[::1] entry,
-    const int32_t[::1] since, double radius, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] out,
+    const real[:, ::1] at, bint everyone, const int32_t[::1] entry, const int32_t[::1] since,
+    double radius, Py_ssize_t start, Py_ssize_t stop, unsigned char[::1] out,
 ):
-    """List from ``start`` on who is not inside a ball about the origin; returns how many.
+    """Tell who is not inside a ball about the origin.
 
-    ``at`` is where the points ``rows`` are; None stands for all points, of which those that are
-    not settled are left out. The inverse of ``radius`` must be finite; roundings are not counted.
+    ``at`` is where some points are, or all, of which those that are not settled count as inside.
+    The inverse of ``radius`` must be finite; roundings are not counted.
     """
-    cdef Py_ssize_t d = at.shape[1], r, f, k = start
+    cdef Py_ssize_t d = at.shape[1], r, f
     cdef double share, part, inverse = 1 / radius
     with nogil:
         for r in range(start, stop):
@@ -293,10 +334,18 @@ def outside(
             for f in range(d):
                 part = at[r, f] * inverse
                 share += part * part
-            if share >= 1 and (rows is not None or _since(&entry[0], &since[0], r) >= 0):
-                out[k] = r if rows is None else rows[r]
-                k += 1
-    return (k - start,)
+            out[r] = share >= 1 and (not everyone or _since(&entry[0], &since[0], r) >= 0)
+
+
+def settled(
+    const int32_t[::1] entry, const int32_t[::1] since, Py_ssize_t start, Py_ssize_t stop,
+    int64_t[::1] settled_at,
+):
+    """The layers at which points settled; -1 for the others."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(start, stop):
+            settled_at[i] = _since(&entry[0], &since[0], i)
 
 
 def emerge(

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from . import _settled_kernels as kernels
 from ._interior import inner_radius, worthwhile
-from ._settled import Index, in_ranges, listed
+from ._settled import Index, in_ranges
 from ._state import Resumable
 from ._subset import Search, same_rows
 from ._ties import Tied, grouped
@@ -76,7 +76,6 @@ class Settling(Tied, Resumable):
         self._search = Search(matrix, engine, threads)
         self._radius = 0.0  # of a ball in the leaders' polytope, if one is known
         self._kept = np.empty(0, np.int64)  # settled points outside it
-        self._leads = np.empty(0, np.int64)  # the points that settled where they are
         # The mean of the winners, where still moving.
         self._goal, self._goal_error = self._at, self._drift
 
@@ -117,8 +116,8 @@ class Settling(Tied, Resumable):
             first, count = self._search.winners(None, query)
             self._first, self._count, self._lent = first, count, False
             goes, entry = np.empty_like(first), np.empty(len(first), np.int32)
-            left, tied, leads = self._settle_at_once(goes, entry)
-            several = tied  # every point is a row
+            left, winner, together, tied, leads = self._settle_at_once(goes, entry)
+            several = tied
         else:
             self._put_back()
             self._look(rows, query)
@@ -127,8 +126,9 @@ class Settling(Tied, Resumable):
                 self._first, self._count = self._first.copy(), self._count.copy()
                 self._lent = False
             self._first[rows], self._count[rows] = first, count
-            several = np.flatnonzero(count > 1)
+            several, together = np.flatnonzero(count > 1), count == 1
             tied = rows.take(several)
+            winner = self._cloud(rows) * self._shape[1] + first
         ties = None
         if len(several):
             # Before anyone settles now, because that changes who counts.
@@ -137,16 +137,12 @@ class Settling(Tied, Resumable):
             meeting = self._meet(ties)
         if rows is None:
             rows, slot = left, np.arange(len(left))
-            entry[rows] = slot + 1
-            # To take rows is several times faster than to index with them.
-            first, count, at = first.take(rows), count.take(rows), at.take(rows, axis=0)
+            at = at.take(rows, axis=0)  # several times faster than to index with them
             drift = np.zeros_like(at)
             since = np.full(len(rows), -1, np.int32)
-            self._late, self._error, self._since = at.copy(), drift.copy(), since
+            self._late, self._error, self._since = at, drift, since
             self._goes, self._entry, self._leads = goes, entry, leads
             several = np.searchsorted(rows, tied)
-        winner = self._cloud(rows) * self._shape[1] + first
-        together = count == 1
         goal, goal_error = np.empty_like(at), np.zeros_like(at)
         if ties is not None:
             goal[several], together[several] = meeting.goal, meeting.together
@@ -156,24 +152,42 @@ class Settling(Tied, Resumable):
             self._settle_ties(ties, goal[several])
         settled = self._since.take(slot) >= 0
         done, left = np.flatnonzero(settled), np.flatnonzero(~settled)
-        ended = rows.take(done)
-        self._leads = np.concatenate([self._leads, ended[self._goes.take(ended) == ended]])
-        self._goal, self._goal_error = goal.take(left, axis=0), goal_error.take(left, axis=0)
-        self._moving, self._slot, self._at, self._drift = (
-            rows.take(left), slot.take(left), at.take(left, axis=0), drift.take(left, axis=0),
-        )  # fmt: skip
-        self._drop(ended, at.take(done, axis=0))
-
-    def _settle_at_once(self, goes: Index, entry: NDArray[np.int32]) -> list[Index]:
-        """At layer 0, settle who has a leader for its only winner; who is left, ties, and leads."""
-
-        def work(start: int, stop: int, *lists: Index) -> tuple[int, ...]:
-            found: tuple[int, ...] = kernels.settle_at_once(
-                self._first, self._count, self._shape[1], start, stop, goes, entry, *lists
+        ended, stopped = rows.take(done), at.take(done, axis=0)
+        if len(done):
+            self._leads = np.concatenate([self._leads, ended[self._goes.take(ended) == ended]])
+            rows, slot, at, drift, goal, goal_error = (
+                some.take(left, axis=0) for some in (rows, slot, at, drift, goal, goal_error)
             )
-            return found
+        self._goal, self._goal_error = goal, goal_error
+        self._moving, self._slot, self._at, self._drift = rows, slot, at, drift
+        self._drop(ended, stopped)
 
-        return listed(work, len(goes), 4, self._threads, 3)
+    def _settle_at_once(self, goes: Index, entry: NDArray[np.int32]) -> list[NDArray[Any]]:
+        """At layer 0, settle who has a leader for its only winner.
+
+        Returns who is left, their first winners and whether those are alone, who ties and who leads.
+        """
+        winners = self._first, self._count, self._shape[1]
+        sizes: dict[int, tuple[int, int, int]] = {}
+
+        def settle(start: int, stop: int) -> None:
+            sizes[start] = kernels.settle_at_once(*winners, start, stop, goes, entry)
+
+        in_ranges(settle, len(goes), 4, self._threads)
+        starts = sorted(sizes)
+        ends = np.cumsum([(0, 0, 0), *(sizes[start] for start in starts)], axis=0)
+        lists = [
+            np.empty(ends[-1, k], kind)
+            for k, kind in ((0, np.int64), (0, np.int64), (0, bool), (1, np.int64), (2, np.int64))
+        ]
+        views = lists[0], lists[1], lists[2].view(np.uint8), lists[3], lists[4]
+
+        def tell(start: int, stop: int) -> None:
+            at = ends[starts.index(start)].tolist()
+            kernels.list_left(*winners, goes, start, stop, *at, entry, *views)
+
+        in_ranges(tell, len(goes), 4, self._threads)
+        return lists
 
     def _settle_singles(
         self,
@@ -188,24 +202,24 @@ class Settling(Tied, Resumable):
 
         Those at their goals come first, because others may follow them.
         """
-        home = np.empty(len(rows), bool)
+        rest = np.empty(len(rows), np.uint8)  # as :func:`kernels.aim` writes it
         known, n = self._known(), self._shape[1]
 
         def aim(start: int, stop: int) -> None:
             kernels.aim[self._c_type](
                 *known, at, winner, together.view(np.uint8), start, stop,
-                goal, goal_error, home.view(np.uint8),
+                goal, goal_error, rest,
             )  # fmt: skip
 
         def settle_at_home(start: int, stop: int) -> None:
             kernels.settle_at_home(
-                rows, winner, home.view(np.uint8), self._first, n, self.layer, start, stop,
+                rows, winner, rest, self._first, n, self.layer, start, stop,
                 self._goes, self._entry, self._since,
             )  # fmt: skip
 
         def settle_followers(start: int, stop: int) -> None:
             kernels.settle_followers[self._c_type](
-                *known, rows, winner, together.view(np.uint8), home.view(np.uint8),
+                *known, rows, winner, together.view(np.uint8), rest,
                 start, stop, self._first,
             )  # fmt: skip
 
@@ -259,13 +273,17 @@ class Settling(Tied, Resumable):
     def _outside(self, at: NDArray[Any], rows: Index | None) -> Index:
         """Which points are not in the ball: of ``rows``, which are ``at``, or of all settled."""
 
-        def work(start: int, stop: int, out: Index) -> tuple[int, ...]:
-            found: tuple[int, ...] = kernels.outside[self._c_type](
-                at, rows, self._entry, self._since, self._radius, start, stop, out
-            )
-            return found
+        out = np.empty(len(at), bool)
 
-        return listed(work, len(at), 2 * at.shape[1], self._threads)[0]
+        def work(start: int, stop: int) -> None:
+            kernels.outside[self._c_type](
+                at, rows is None, self._entry, self._since, self._radius, start, stop,
+                out.view(np.uint8),
+            )  # fmt: skip
+
+        in_ranges(work, len(at), 2 * at.shape[1], self._threads)
+        found = np.flatnonzero(out)
+        return found if rows is None else rows.take(found)
 
     # --- To other layers ------------------------------------------------------------------------
 
