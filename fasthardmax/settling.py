@@ -162,10 +162,12 @@ class Settling(Tied, Resumable):
         self._moving, self._slot, self._at, self._drift = rows, slot, at, drift
         self._drop(ended, stopped)
 
-    def _settle_at_once(self, goes: Index, entry: NDArray[np.int32]) -> list[NDArray[Any]]:
+    def _settle_at_once(
+        self, goes: Index, entry: NDArray[np.int32]
+    ) -> tuple[Index, Index, NDArray[np.bool_], Index, Index]:
         """At layer 0, settle who has a leader for its only winner.
 
-        Returns who is left, their first winners and whether those are alone, who ties and who leads.
+        Returns who is left, their first winners, whether those are alone; who ties, and who leads.
         """
         winners = self._first, self._count, self._shape[1]
         sizes: dict[int, tuple[int, int, int]] = {}
@@ -176,18 +178,20 @@ class Settling(Tied, Resumable):
         in_ranges(settle, len(goes), 4, self._threads)
         starts = sorted(sizes)
         ends = np.cumsum([(0, 0, 0), *(sizes[start] for start in starts)], axis=0)
-        lists = [
-            np.empty(ends[-1, k], kind)
-            for k, kind in ((0, np.int64), (0, np.int64), (0, bool), (1, np.int64), (2, np.int64))
-        ]
-        views = lists[0], lists[1], lists[2].view(np.uint8), lists[3], lists[4]
+        begins = dict(zip(starts, ends.tolist(), strict=False))
+        n_left, n_tied, n_lead = ends[-1]
+        left, winner = np.empty((2, n_left), np.int64)
+        alone = np.empty(n_left, bool)
+        tied, leads = np.empty(n_tied, np.int64), np.empty(n_lead, np.int64)
 
         def tell(start: int, stop: int) -> None:
-            at = ends[starts.index(start)].tolist()
-            kernels.list_left(*winners, goes, start, stop, *at, entry, *views)
+            kernels.list_left(
+                *winners, goes, start, stop, *begins[start],
+                entry, left, winner, alone.view(np.uint8), tied, leads,
+            )  # fmt: skip
 
         in_ranges(tell, len(goes), 4, self._threads)
-        return lists
+        return left, winner, alone, tied, leads
 
     def _settle_singles(
         self,
@@ -272,7 +276,6 @@ class Settling(Tied, Resumable):
 
     def _outside(self, at: NDArray[Any], rows: Index | None) -> Index:
         """Which points are not in the ball: of ``rows``, which are ``at``, or of all settled."""
-
         out = np.empty(len(at), bool)
 
         def work(start: int, stop: int) -> None:
