@@ -36,8 +36,9 @@ _TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
 # Screening in bytes: features, and rows of queries and keys, for which it pays; rows in one turn.
 _BYTES_FROM, _BYTES_TO, _BYTES_ROWS = 32, 1 << 16, 256
 _ROUNDED_ROWS = 512
-# Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured).
-_PAIR, _PAIR_FEATURE = 0.01, 0.045
+# Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured); and
+# for each query, which shows where keys are few.
+_PAIR, _PAIR_FEATURE, _QUERY = 0.01, 0.045, 60.0
 # Masks that are absent: never read, of the type of those that are present.
 _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
 _NONE_ADDED = {
@@ -50,7 +51,7 @@ _VERDICTS = {np.dtype(t): np.array([-np.inf, 0], t) for t in ("f4", "f8")}
 def forecast(problem: Problem) -> float:
     """About how many nanoseconds :func:`run` takes on one core where few keys tie."""
     each = (_PAIR + _PAIR_FEATURE * problem.n_features) * problem.dtype.itemsize / 8
-    return problem.n_pairs * each
+    return problem.n_pairs * each + problem.n_batch * problem.n_queries * _QUERY
 
 
 def run(problem: Problem) -> Answer:
