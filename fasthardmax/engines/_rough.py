@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from ._canonical import top_score
-from ._decide import score_block
 from ._jit import part, turn
 from ._vectors import VECTOR_BYTES, bit_count, hits
 
 __all__ = [
     "HALF_RANGE",
     "count_reaching",
+    "lead_blocks",
     "pack_rough",
     "raise_least",
     "round_keys",
@@ -137,22 +136,20 @@ def count_reaching(tables, p, n_blocks, least):
 
 
 @part
-def raise_least(
-    query, key, i0, lanes, causal, rule, allowed, added, block, n_blocks, n_visible,
-    tables, p, doubt, top, least, scores,
-):  # fmt: skip
-    """Raise ``least``, given the exact lead of each lane's best block.
+def lead_blocks(lanes, doubt, p, top, lead):
+    """The rough score of each lane's best block; inf where it says nothing."""
+    for lane in range(len(lead)):
+        asked = lane < lanes and doubt[p, lane] < np.inf
+        lead[lane] = top[lane] if asked else np.inf
+
+
+@part
+def raise_least(lanes, doubt, p, top, lead, best, least):
+    """Raise ``least``, given the ``best`` canonical score in each lane's best block.
 
     A rough score has to reach another rough score less both errors, an exact one less its own.
     """
     for lane in range(lanes):
-        if not doubt[p, lane] < np.inf:
-            continue
-        blk = 0
-        while blk + 1 < n_blocks and tables[p, blk, lane] < top[lane]:
-            blk += 1
-        start, stop = blk * block, min((blk + 1) * block, n_visible)
-        score_block(query, key, i0 + lane, start, stop, causal, rule, allowed, added, scores)
-        lead = top_score(scores, stop - start)
-        raised = lead - (top[lane] - least[lane]) + doubt[p, lane] / 2
-        least[lane] = max(least[lane], raised)
+        if lead[lane] < np.inf:
+            raised = best[lane] - (top[lane] - least[lane]) + doubt[p, lane] / 2
+            least[lane] = max(least[lane], raised)

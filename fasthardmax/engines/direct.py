@@ -208,7 +208,7 @@ def _places(problem: Problem, plan: _Plan, masked: bool, slots: int) -> tuple[ND
         np.empty((slots, plan.block if masked else 0, width), dtype),
         np.empty((1 if few else slots, plan.panels, width), dtype),
         np.empty((1 if few else slots, plan.panels, plan.n_blocks, width), dtype),
-        np.empty((slots, 3, width), dtype),
+        np.empty((slots, 5, width), dtype),
         np.empty((slots, 2, width), np.int64),
         np.empty((slots, plan.block + fewest_keys(dtype.itemsize)), dtype),
     )
