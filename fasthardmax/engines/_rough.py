@@ -12,7 +12,6 @@ are not guessed: both are summed up in whole 256ths, of which each coordinate mi
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -50,19 +49,18 @@ def _round(numbers, i, inverse, offset, rounded, at):
     number = numbers.dtype.type
     shift = number(HALF_RANGE + 1)
     half = number(0.5)
-    kept: Any = 0
-    missed: Any = 0
-    total: Any = 0
+    # No sum exceeds 2 ** 14 times the number of features, and those are few enough for 32 bits.
+    kept = missed = total = np.int32(0)
     for f in range(numbers.shape[1]):
         exact = numbers[i, f] * inverse + shift
         whole = np.int32(exact + half)
         left = np.int32((exact - number(whole)) * number(_PARTS) + shift + half)
-        whole -= np.int32(HALF_RANGE + 1)
-        left -= np.int32(HALF_RANGE + 1)
-        kept += whole * whole
-        missed += left * left
+        whole = np.int32(whole - np.int32(HALF_RANGE + 1))
+        left = np.int32(left - np.int32(HALF_RANGE + 1))
+        kept = np.int32(kept + whole * whole)
+        missed = np.int32(missed + left * left)
+        total = np.int32(total + whole)
         rounded[at, f] = whole + offset
-        total += whole
     return kept, missed, total
 
 
@@ -72,9 +70,10 @@ def round_keys(slot, number, key, inverse, rows, rounded, kept, missed):
     n_keys = key.shape[1]
     per_entry = -(-n_keys // rows)
     b, start = number // per_entry, number % per_entry * rows
+    numbers, whole = key[b], rounded[b]
     most_kept = most_missed = 0
     for j in range(start, min(start + rows, n_keys)):
-        k, m, _ = _round(key[b], j, inverse[b], HALF_RANGE + 1, rounded[b], j)
+        k, m, _ = _round(numbers, j, inverse[b], HALF_RANGE + 1, whole, j)
         most_kept, most_missed = max(most_kept, k), max(most_missed, m)
     kept[number], missed[number] = most_kept, most_missed
 
