@@ -3,6 +3,8 @@
 from libc.stdint cimport int64_t
 from libc.string cimport memmove
 
+from .._soon cimport soon
+
 cdef enum:
     WIDTH = 64  # entries in a node: a binary search in it touches two or three cache lines
 
@@ -29,16 +31,6 @@ cdef struct Tree:
 cdef struct Spot:  # an entry, or a place between two: then ``at`` may be the leaf's stop
     Node *node
     int at
-
-cdef extern from *:
-    """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define soon(address) __builtin_prefetch(address)
-    #else
-    #define soon(address) ((void)(address))
-    #endif
-    """
-    void soon(const void *address) noexcept nogil  # will be read: fetch it meanwhile
 
 cdef Spot find(const Tree *tree, double key, double low) noexcept nogil
 cdef Spot find_mark(const Tree *tree, double mark) noexcept nogil
