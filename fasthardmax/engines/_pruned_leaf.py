@@ -1,7 +1,8 @@
 """Kernels of the pruned engine that answer one leaf, a few panels of queries, among its keys.
 
 Rows of the leaf's queries and keys are gathered, so that it is a small problem of its own: its
-rows i and j are rows ``order[start + i]`` of the queries and ``index[j]`` of the keys.
+rows i and j are rows ``order[start + i]`` of the queries and ``index[j]`` of the keys. Among few
+keys it is decided at once; more are screened first.
 
 The margin of its screening is that of ``screening_slack`` with B <= |q| |k| in place of the sum,
 for the largest |k| in its list. Where |q| is subnormal its own rounding takes a third at most, and
@@ -20,6 +21,7 @@ from ._decide import (
     pack,
     padded_scores,
 )
+from ._few_keys import decide
 from ._jit import compiled, part
 from ._vectors import VECTOR_BYTES, column_top, lowest_bit, prefetch, screen_block
 
@@ -27,6 +29,8 @@ __all__ = ["answer_leaf", "gather"]
 
 # Listed rows lie anywhere in memory: they are asked for so many ahead.
 _AHEAD = 16
+# So few keys are all scored canonically.
+_FEW = 384
 
 
 @part
@@ -99,6 +103,18 @@ def _list(
                     at += 1
 
 
+@part
+def _decide_few(
+    asked, i0, lanes, key, n_keys, panels, tables, p, least, best, last, first, count, vectors
+):  # fmt: skip
+    """Decide a panel among all ``n_keys``: one block, which all lanes reach."""
+    width = tables.shape[2]
+    pack(asked, i0, lanes, width, panels, p)
+    decide(panels, p, key, n_keys, best, first, last, count, i0, vectors)
+    for lane in range(width):
+        tables[p, 0, lane] = least[lane] = best[lane]
+
+
 @compiled
 def answer_leaf(
     query, size, order, start, stop, key, index, n_keys, value, reach, absolute,
@@ -111,25 +127,36 @@ def answer_leaf(
     """
     number, n_queries = query.dtype.type, stop - start
     width = tables.shape[2]
+    few = n_keys <= _FEW and query.shape[1] > 0
+    block = n_keys if few else block
     n_panels, n_blocks = -(-n_queries // width), -(-n_keys // block)
     _gather(query, order, start, stop, asked)
-    _screen(asked, n_queries, key, n_keys, block, stride, panels, tables, vectors, unroll)
+    if not few:
+        _screen(asked, n_queries, key, n_keys, block, stride, panels, tables, vectors, unroll)
     least = np.empty(width, query.dtype)
     best = np.empty(width, query.dtype)
     last = np.empty(width, np.int64)
     tries = np.empty(width, np.int64)
     scores = np.empty(block + fewest_keys(tables.itemsize), query.dtype)
-    leaf_first = np.empty(n_queries, np.int64)
-    leaf_count = np.empty(n_queries, np.int64)
+    leaf_first = np.empty(n_panels * width, np.int64)
+    leaf_count = np.empty(n_panels * width, np.int64)
     rows = order[start:stop]
     for p in range(n_panels):
         i0 = p * width
         lanes = min(width, n_queries - i0)
-        _thresholds(size, start, p, lanes, n_blocks, number(reach), number(absolute), tables, least)
-        find_winners(
-            asked, key, i0, lanes, False, NO_MASK, allowed, panels, least,
-            block, n_blocks, n_keys, tables, p, tries, best, last, scores, leaf_first, leaf_count,
-        )  # fmt: skip
+        if few:
+            _decide_few(
+                asked, i0, lanes, key, n_keys, panels, tables, p, least, best, last,
+                leaf_first, leaf_count, vectors,
+            )  # fmt: skip
+        else:
+            _thresholds(
+                size, start, p, lanes, n_blocks, number(reach), number(absolute), tables, least
+            )
+            find_winners(
+                asked, key, i0, lanes, False, NO_MASK, allowed, panels, least, block, n_blocks,
+                n_keys, tables, p, tries, best, last, scores, leaf_first, leaf_count,
+            )  # fmt: skip
         if len(indptr):
             _list(
                 asked, key, index, order, start, i0, lanes, least, block, n_keys, tables, p, best,
