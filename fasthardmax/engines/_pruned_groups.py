@@ -33,7 +33,12 @@ _LEAVES = 32
 # Cells for the square root of the number of queries.
 _CELLS = 0.4
 _ROWS_PER_CELL_SAMPLED = 16
+_VECTORS = (0,) * 3  # of a panel that looks for its nearest centres
 _ROWS_PER_RANGE = 1 << 13
+# Lists of the longest keys, by the share of all, that may spare a look at the rest; none shorter
+# than so many keys.
+_LONGEST, _LEAST_LONGEST = (1 / 64, 1 / 16, 1 / 4), 256
+_NORMS = 1 << 12  # norms looked at
 # A sample groups one query in so many, and looks at so many leaves.
 _ROWS_PER_ROW_SAMPLED, _LEAVES_SAMPLED = 4, 8
 
@@ -48,18 +53,22 @@ class Shape(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Keys that may win, in increasing order: tiled features, norms, indices, and their number."""
+    """Keys that may win, in increasing order: tiled features, norms, indices, and their number.
+
+    No other key's norm exceeds ``floor``, if that is positive; else no other may win.
+    """
 
     tiles: NDArray[Any]
     norm: NDArray[Any]
     which: NDArray[np.int64]
     n: int
+    floor: Any
 
 
 class Keys(NamedTuple):
-    """All keys of a batch entry, divided by ``scale``, a power of two."""
+    """Keys of a batch entry, divided by ``scale``, a power of two: the longest ones, more, all."""
 
-    all: Candidates
+    lists: list[Candidates]
     scale: float
 
 
@@ -114,7 +123,26 @@ def arrange_keys(problem: Problem, k: int) -> Keys:
         _pruned_keys.tile(key, factor, start, stop, tiles, norm, least)
 
     for_each_range(tile, n, _ROWS_PER_RANGE, problem.num_threads)
-    return Keys(Candidates(tiles, norm, np.arange(n), n), math.ldexp(1.0, exponent))
+    every = Candidates(tiles, norm, np.arange(n), n, np.float32(0))
+    return Keys([*_longest(key, factor, every), every], math.ldexp(1.0, exponent))
+
+
+def _longest(key: NDArray[Any], factor: Any, every: Candidates) -> list[Candidates]:
+    """Lists of the longest keys, shortest list first, where norms differ enough."""
+    few = np.sort(every.norm[:: max(1, every.n // _NORMS)])
+    lists, norm, which = [], every.norm, every.which
+    for share in reversed(_LONGEST):
+        if share * every.n < _LEAST_LONGEST:
+            break
+        floor = few[-max(1, int(share * len(few)))]
+        longer = np.flatnonzero(norm > floor)
+        if not 0 < 2 * len(longer) < len(norm):
+            break
+        norm, which = norm[longer], which[longer]
+        tiles, _ = room(len(which), key.shape[1])
+        _pruned_keys.retile(key, factor, which, tiles)
+        lists.append(Candidates(tiles, norm, which, len(which), floor))
+    return lists[::-1]
 
 
 def _directions(
@@ -147,18 +175,19 @@ def _arrange_cells(query: NDArray[Any], n_cells: int, scale: float, num_threads:
     unit, size = _directions(query, scale, num_threads)
     nearest = np.zeros(n, np.uint16)  # sorted by radix
     if n_cells > 1:
-        centres = np.empty((n_cells, d), query.dtype)
+        centres = np.empty((n_cells, d), np.float32)
         step = max(1, n // (_ROWS_PER_CELL_SAMPLED * n_cells))
-        _pruned_queries.spread(unit[_scattered(n, step)], centres)
+        sample = unit[_scattered(n, step)].astype(np.float32)
+        _pruned_queries.spread(sample, centres, _VECTORS)
 
         def assign(start: int, stop: int) -> None:
-            _pruned_queries.assign(unit, centres, start, stop, nearest)
+            _pruned_queries.assign(unit, centres, start, stop, nearest, _VECTORS)
 
         for_each_range(assign, n, _ROWS_PER_RANGE, num_threads)
     order = np.argsort(nearest, kind="stable")
     sizes = np.bincount(nearest)
     borders = np.concatenate([[0], np.cumsum(sizes[sizes > 0])])
-    return _Cells(unit[order], size, order, borders)
+    return _Cells(np.take(unit, order, axis=0), size, order, borders)
 
 
 def _split_cells(

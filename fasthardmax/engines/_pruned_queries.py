@@ -9,15 +9,17 @@ import math
 
 import numpy as np
 
-from ._canonical import fewest_keys, reaching, top_score
-from ._decide import padded_scores
+from ._canonical import fewest_keys
+from ._decide import pack, padded_scores
+from ._few_keys import decide
 from ._jit import compiled, part
-from ._vectors import lowest_bit
+from ._vectors import VECTOR_BYTES
 
 __all__ = ["assign", "directions", "split", "spread"]
 
 # Rows that stand for a node when it is split.
 _SAMPLE = 128
+_BLOCK = 64
 
 
 @compiled
@@ -25,23 +27,39 @@ def directions(query, unit, size, scale):
     """Unit vectors of the queries, zeros for zeros, and their lengths times ``scale``."""
     n, d = query.shape
     number = query.dtype.type
-    for i in range(n):
-        peak = number(0)
-        for f in range(d):
-            peak = max(peak, abs(query[i, f]))
-        total = number(0)
-        for f in range(d):
-            unit[i, f] = query[i, f] / peak if peak > 0 else number(0)
-            total += unit[i, f] * unit[i, f]
-        length = math.sqrt(total)
-        if peak > 0:
+    zero, one = number(0), number(1)
+    columns = np.empty((max(1, d), _BLOCK), query.dtype)
+    peak, total = np.empty(_BLOCK, query.dtype), np.empty(_BLOCK, query.dtype)
+    # Feature by feature: so it vectorises.
+    for begin in range(0, n, _BLOCK):
+        rows = min(_BLOCK, n - begin)
+        for i in range(_BLOCK):
+            peak[i] = total[i] = zero
+        for i in range(rows):
             for f in range(d):
-                unit[i, f] /= length
-        size[i] = peak * length * scale
+                columns[f, i] = query[begin + i, f]
+        for f in range(d):
+            for i in range(_BLOCK):
+                x = abs(columns[f, i])
+                peak[i] = x if x > peak[i] else peak[i]
+        for f in range(d):
+            for i in range(_BLOCK):
+                x = columns[f, i] / (peak[i] if peak[i] > zero else one)
+                columns[f, i] = x
+                total[i] += x * x
+        for i in range(_BLOCK):
+            total[i] = math.sqrt(total[i])
+        for f in range(d):
+            for i in range(_BLOCK):
+                columns[f, i] /= total[i] if total[i] > zero else one
+        for i in range(rows):
+            size[begin + i] = peak[i] * total[i] * scale
+            for f in range(d):
+                unit[begin + i, f] = columns[f, i]
 
 
 @compiled
-def spread(sample, centres):
+def spread(sample, centres, vectors):
     """Far-apart rows of ``sample``, each then moved to the middle of the rows nearest to it.
 
     Centres are unit vectors, too: the nearest one is the one of highest score.
@@ -65,7 +83,7 @@ def spread(sample, centres):
     nearest = np.empty(n, np.uint16)
     members = np.empty(k, np.int64)
     for _ in range(2):
-        assign(sample, centres, 0, n, nearest)
+        assign(sample, centres, 0, n, nearest, vectors)
         _middles(sample, nearest, centres, members)
 
 
@@ -90,17 +108,21 @@ def _middles(sample, nearest, centres, members):
 
 
 @compiled
-def assign(unit, centres, start, stop, nearest):
-    """The nearest of ``centres`` to each of rows start..stop-1, or one about as near."""
-    lanes = fewest_keys(unit.itemsize)
-    scores = np.empty(len(centres) + lanes, unit.dtype)
-    for i in range(start, stop):
-        padded_scores(unit, i, centres, 0, len(centres), scores)
-        best = top_score(scores, len(centres))
-        j = 0
-        while not reaching(scores, j, best):
-            j += lanes
-        nearest[i] = j + lowest_bit(reaching(scores, j, best))
+def assign(unit, centres, start, stop, nearest, vectors):
+    """The nearest of ``centres`` (float32) to each of rows start..stop-1, or one about as near."""
+    d = unit.shape[1]
+    if d == 0:
+        return
+    width = len(vectors) * VECTOR_BYTES // 4
+    panel, best = np.empty((1, d * width), np.float32), np.empty(width, np.float32)
+    first, last = np.empty(width, np.int64), np.empty(width, np.int64)
+    count = np.empty(width, np.int64)
+    for begin in range(start, stop, width):
+        lanes = min(width, stop - begin)
+        pack(unit, begin, lanes, width, panel, 0)
+        decide(panel, 0, centres, len(centres), best, first, last, count, 0, vectors)
+        for lane in range(lanes):
+            nearest[begin + lane] = first[lane]
 
 
 @part

@@ -116,7 +116,7 @@ def estimate(problem: Problem) -> float:
     groups, leaves = arrange_some_queries(problem, int(problem.query_of[0]), keys.scale)
     best = np.full(len(groups.unit), -np.inf, problem.dtype)
     narrowing = _Narrowing(problem, 0, keys, groups, best)
-    among = sum((b - a) * narrowing.narrow_leaf(a, b, keys.all)[0].n for a, b in leaves)
+    among = sum((b - a) * narrowing.count_for_leaf(a, b, keys.lists) for a, b in leaves)
     return among / (sum(b - a for a, b in leaves) * problem.n_keys)
 
 
@@ -157,17 +157,20 @@ class _Narrowing:
         # no copy.
         self.top, self.leaf = level(_TOGETHER, n // 2), level(1, 0)
 
-    def aim(self, level: _Level, borders: NDArray[np.int64], among: Candidates) -> None:
-        """Score ``among`` at the centres of the groups between ``borders``."""
+    def aim(self, level: _Level, groups: list[tuple[int, int]], among: Candidates) -> None:
+        """Score ``among`` at the centres of the ``groups``, each from a row to a row."""
         _pruned_keys.aim(
-            self.groups.unit, borders, self.guard, among.tiles, among.n,
+            self.groups.unit, np.array(groups), self.guard, among.tiles, among.n,
             level.centres, level.caps, level.along,
         )  # fmt: skip
 
     def narrow(
         self, level: _Level, g: int, start: int, stop: int, among: Candidates, n_probes: int
     ) -> tuple[Candidates, float]:
-        """The keys of ``among`` that may win for rows start..stop-1, and their largest norm."""
+        """The keys of ``among`` that may win for rows start..stop-1, and their largest norm.
+
+        Their number is -1 where keys that are not in ``among`` may win too.
+        """
         groups, kept_in = self.groups, (level.tiles, level.norm, level.which)
         kept, largest = _pruned_keys.narrow(
             groups.unit, groups.size, self.best, start, stop, self.key, self.factor, *among,
@@ -175,13 +178,18 @@ class _Narrowing:
             n_probes, self.probes, self.panel, self.table,
             groups.shape.vectors, groups.shape.unroll, *kept_in,
         )  # fmt: skip
-        return Candidates(*kept_in, kept), largest
+        return Candidates(*kept_in, kept, np.float32(0)), largest
 
     def narrow_leaf(self, start: int, stop: int, among: Candidates) -> tuple[Candidates, float]:
         """The same for a leaf."""
         n_probes = min(_MOST_PROBES, max(_PROBES // 2, among.n // _KEYS_PER_PROBE))
-        self.aim(self.leaf, np.array([start, stop]), among)
+        self.aim(self.leaf, [(start, stop)], among)
         return self.narrow(self.leaf, 0, start, stop, among, n_probes)
+
+    def count_for_leaf(self, start: int, stop: int, lists: list[Candidates]) -> int:
+        """How many keys may win for a leaf."""
+        counts = (self.narrow_leaf(start, stop, among)[0].n for among in lists)
+        return next(n for n in counts if n >= 0)
 
 
 class _Search:
@@ -209,17 +217,22 @@ class _Search:
             TIES[problem.ties], answer.mean[b], answer.first[b], answer.count[b], indptr, indices,
         )  # fmt: skip
 
-    def visit(self, tops: NDArray[np.int64], keys: Candidates) -> None:
-        """Answer the queries of the top groups between the borders ``tops``, among all keys."""
-        self.narrowing.aim(self.narrowing.top, tops, keys)
-        for g, (start, stop) in enumerate(pairwise(tops.tolist())):
-            self._visit(g, start, stop, keys)
+    def visit(self, tops: list[tuple[int, int]], lists: list[Candidates]) -> None:
+        """Answer the queries of the groups ``tops`` among the shortest list that is proven to do."""
+        for keys in lists:
+            self.narrowing.aim(self.narrowing.top, tops, keys)
+            tops = [top for g, top in enumerate(tops) if not self._visit(g, *top, keys)]
+            if not tops:
+                break
 
-    def _visit(self, g: int, start: int, stop: int, keys: Candidates) -> None:
+    def _visit(self, g: int, start: int, stop: int, keys: Candidates) -> bool:
+        """Answer the queries of group g of those aimed at, if a look at ``keys`` is enough."""
         narrowing, leaf = self.narrowing, self.narrowing.groups.shape.leaf
         among, largest = narrowing.narrow(narrowing.top, g, start, stop, keys, _PROBES)
+        if among.n < 0:
+            return False
         if among.n > len(among.norm):
-            among, largest = keys, float(keys.norm.max())
+            among, largest = keys._replace(floor=np.float32(0)), float(keys.norm.max())
         share = 0.0
         for begin in range(start, stop, leaf):
             end = min(begin + leaf, stop)
@@ -229,6 +242,7 @@ class _Search:
             fewer, fewer_largest = narrowing.narrow_leaf(begin, end, among)
             self._answer(begin, end, fewer, fewer_largest)
             share = fewer.n / among.n
+        return True
 
     def _answer(self, start: int, stop: int, among: Candidates, largest: float) -> None:
         self.screened += among.n * (stop - start)
@@ -257,7 +271,8 @@ def _search_entry(
         narrowing = _Narrowing(problem, b, keys, groups, best)
         search = _Search(problem, b, narrowing, answer, indptr, indices)
         for first in range(start, stop, _TOGETHER):
-            search.visit(groups.tops[first : min(first + _TOGETHER, stop) + 1], keys.all)
+            tops = groups.tops[first : min(first + _TOGETHER, stop) + 1].tolist()
+            search.visit(list(pairwise(tops)), keys.lists)
         screened.append(search.screened)
 
     n_tops = len(groups.tops) - 1
