@@ -52,7 +52,7 @@ from ._decide import pack, padded_scores
 from ._jit import compiled, inlined, part
 from ._vectors import lowest_bit, screen_block
 
-__all__ = ["TILE", "aim", "narrow", "retile", "tile"]
+__all__ = ["TILE", "aim", "longer", "narrow", "spares", "tile"]
 
 # Keys are read in tiles of so many, each tile feature-major: one stream through memory.
 TILE = 256
@@ -85,10 +85,14 @@ def tile(key, factor, start, stop, tiles, norm, least):
 
 
 @compiled
-def retile(key, factor, index, tiles):
-    """Scaled keys ``index`` in tiles."""
-    for j in range(len(index)):
-        _put(key, index[j], factor, j, tiles)
+def longer(key, factor, norm, index, n_keys, floor, out_tiles, out_norm, out_index):
+    """Write those of some keys whose norm exceeds ``floor`` to a list."""
+    found = 0
+    for j in range(n_keys):
+        if norm[j] > floor:
+            _put(key, index[j], factor, found, out_tiles)
+            out_norm[found], out_index[found] = norm[j], index[j]
+            found += 1
 
 
 @part
@@ -160,6 +164,12 @@ def aim(unit, borders, guard, tiles, n_keys, centres, caps, along):
     for begin in range(0, n_keys, TILE):
         for g in range(n_groups):
             _at_centre(tiles, d, begin, min(begin + TILE, n_keys), centre, g, along)
+
+
+@inlined
+def spares(floor, reach, coarse):
+    """Whether no key whose norm is at most ``floor`` may score ``reach``; 0 is for no such keys."""
+    return floor <= 0 or floor < reach - coarse * floor
 
 
 @inlined
@@ -277,15 +287,16 @@ def _sift_differences(
 
 @compiled
 def narrow(
-    unit, size, best, start, stop, key, factor, tiles, norm, index, n_keys, floor,
+    unit, size, best, start, stop, key, factor, tiles, norm, index, n_keys, floor, short,
     centres, caps, along, g, guard, coarse, absolute,
     n_probes, probes, panel, table, vectors, unroll, out_tiles, out_norm, out_index,
 ):  # fmt: skip
     """Find the keys that may win for a query of rows start..stop-1, group g of those aimed at.
 
-    Returns their number and largest norm; or -1, where keys whose norm is at most ``floor``, none
-    of which are given, may win too. ``best`` (n,), lower bounds of the queries' best scores, is
-    raised by a few probed keys. The kept keys are copied out where there is room for all.
+    Returns their number, their largest norm, and what every query's winner reaches; the number is
+    -1 where keys whose norm is at most ``floor``, none of which are given, may win too. ``best``
+    (n,), lower bounds of the queries' best scores, is raised by a few probed keys. The kept keys
+    are copied out where there is room for all; up to ``short`` given keys are all kept, uncopied.
     """
     d = unit.shape[1]
     number, single = unit.dtype.type, np.float32
@@ -319,8 +330,12 @@ def narrow(
 
     # Rounded down, if at all.
     least = single(reach) - coarse * abs(single(reach))
-    if floor > 0 and not floor < least - coarse * floor:
-        return -1, largest
+    if not spares(floor, least, coarse):
+        return -1, largest, least
+    if n_keys <= short:
+        for j in range(n_keys):
+            largest = max(largest, norm[j])
+        return n_keys, largest, least
     may = np.empty(TILE, np.uint8)
     kept = _sift(
         along, g, norm, n_keys, coarse_cosine, coarse_sine, coarse, single(1) + coarse, least,
@@ -347,4 +362,4 @@ def narrow(
         if copied:
             out_norm[t] = norm[j]
             _put(key, index[j], factor, t, out_tiles)
-    return kept, largest
+    return kept, largest, least

@@ -17,18 +17,26 @@ from ._canonical import fewest_keys, reaching
 from ._decide import (
     NO_MASK,
     average_winners,
+    block_size,
     find_winners,
     pack,
     padded_scores,
 )
 from ._few_keys import decide
-from ._jit import compiled, part
+from ._jit import compiled, inlined, part
+from ._pruned_keys import aim, narrow, spares
 from ._vectors import VECTOR_BYTES, column_top, lowest_bit, prefetch, screen_block
 
-__all__ = ["answer_leaf", "gather"]
+__all__ = ["answer"]
 
 # Listed rows lie anywhere in memory: they are asked for so many ahead.
 _AHEAD = 16
+# The bytes of keys that share the second-level cache with packed queries.
+_KEY_BYTES = 1 << 16
+# Keys scored early, for lower bounds: so many or more, one of so many.
+_LEAST_PROBES, _KEYS_PER_PROBE = 64, 64
+# Once a leaf keeps more than this share of its keys, the leaves after it keep all.
+_USELESS = 0.75
 # So few keys are all scored canonically.
 _FEW = 384
 
@@ -40,12 +48,6 @@ def _gather(source, index, start, stop, rows):
         row = index[j]
         for f in range(source.shape[1]):
             rows[j - start, f] = source[row, f]
-
-
-@compiled
-def gather(source, index, n, rows):
-    """Copy rows ``index[:n]`` of ``source``."""
-    _gather(source, index, 0, n, rows)
 
 
 @part
@@ -116,10 +118,9 @@ def _decide_few(
 
 
 @compiled
-def answer_leaf(
+def _answer_leaf(
     query, size, order, start, stop, key, index, n_keys, value, reach, absolute,
-    block, stride, asked, panels, tables, allowed, ties, mean, first, count, indptr, indices,
-    vectors, unroll,
+    asked, panels, tables, allowed, ties, mean, first, count, indptr, indices, vectors, unroll,
 ):  # fmt: skip
     """Screen the keys for rows start..stop-1, decide canonically, and average or list the winners.
 
@@ -128,7 +129,8 @@ def answer_leaf(
     number, n_queries = query.dtype.type, stop - start
     width = tables.shape[2]
     few = n_keys <= _FEW and query.shape[1] > 0
-    block = n_keys if few else block
+    block = n_keys if few else block_size(n_keys, query.shape[1], query.itemsize)
+    stride = max(1, _KEY_BYTES // (block * max(1, query.shape[1]) * query.itemsize))
     n_panels, n_blocks = -(-n_queries // width), -(-n_keys // block)
     _gather(query, order, start, stop, asked)
     if not few:
@@ -171,3 +173,66 @@ def answer_leaf(
         for i in range(i0, i0 + lanes):
             first[rows[i]] = index[leaf_first[i]]
             count[rows[i]] = leaf_count[i]
+
+
+@inlined
+def count_probes(n_keys, most):
+    """How many of so many keys are scored early."""
+    return min(most, max(_LEAST_PROBES, n_keys // _KEYS_PER_PROBE))
+
+
+@compiled
+def answer(
+    query, unit, size, order, best, start, stop, leaf, key, factor, value,
+    tiles, norm, which, starts, sizes, floors, guard, coarse, absolute,
+    probes, probe_panel, table, centres, caps, along, out_tiles, out_norm, out_index, rows, read,
+    asked, panels, tables, allowed, ties, mean, first, count, indptr, indices, vectors, unroll,
+):  # fmt: skip
+    """Answer rows start..stop-1, ``leaf`` at a time; returns how many keys were screened for them.
+
+    List c of the keys that may win is the ``sizes[c]`` from ``starts[c]`` on; a leaf looks at the
+    shortest that does, by ``floors``. ``read`` is ``rows``, for reading.
+    """
+    d = query.shape[1]
+    n_lists, c = len(starts), 0
+    borders = np.empty((1, 2), np.int64)
+    useless, reach = False, np.float32(-np.inf)
+    screened = 0
+    for begin in range(start, stop, leaf):
+        end = min(begin + leaf, stop)
+        borders[0, 0], borders[0, 1] = begin, end
+        found, largest = -1, np.float32(0)
+        while found < 0:
+            at, among = starts[c], sizes[c]
+            if useless:
+                found = among
+                for j in range(among):
+                    largest = max(largest, norm[at + j])
+                    out_index[j] = which[at + j]
+                break
+            n_probes = count_probes(among, len(probes))
+            aim(unit, borders, guard, tiles[at * d :], among, centres, caps, along)
+            found, largest, reach = narrow(
+                unit, size, best, begin, end, key, factor, tiles[at * d :], norm[at:], which[at:],
+                among, floors[c], 0, centres, caps, along, 0, guard, coarse, absolute,
+                n_probes, probes, probe_panel, table, vectors, unroll,
+                out_tiles, out_norm, out_index,
+            )  # fmt: skip
+            if found < 0:
+                c += 1
+                while not spares(floors[c], reach, coarse):
+                    c += 1
+        # Neighbours reach about as much.
+        useless = n_lists == 1 and found > _USELESS * among
+        while c and spares(floors[c - 1], reach, coarse):
+            c -= 1
+        all_keys = found == len(key)
+        if not all_keys:
+            _gather(key, out_index, 0, found, rows)
+        _answer_leaf(
+            query, size, order, begin, end, key if all_keys else read, out_index, found, value,
+            guard * largest, absolute, asked, panels, tables, allowed, ties, mean, first, count,
+            indptr, indices, vectors, unroll,
+        )  # fmt: skip
+        screened += found * (end - begin)
+    return screened
