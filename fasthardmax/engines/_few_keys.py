@@ -110,7 +110,8 @@ def decide(typingctx, panels, p, key, n_keys, best, first, last, count, at, vect
             one = ir.Constant(integers, [1] * lanes)
             now = list(running)
             for place, line in zip(places, tile, strict=True):
-                number = splat(b.trunc(place, integers.element) if itemsize < 8 else place, integers)
+                place = b.trunc(place, integers.element) if itemsize < 8 else place
+                number = splat(place, integers)
                 for v, score in enumerate(line):
                     top, lowest, highest, several = now[v]
                     better = b.fcmp_ordered(">", score, top)

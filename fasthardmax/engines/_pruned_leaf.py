@@ -12,6 +12,7 @@ the factor 8 in place of 4 has room for that.
 from __future__ import annotations
 
 import numpy as np
+from numba.extending import register_jitable
 
 from ._canonical import fewest_keys, reaching
 from ._decide import (
@@ -23,11 +24,11 @@ from ._decide import (
     padded_scores,
 )
 from ._few_keys import decide
-from ._jit import compiled, inlined, part
+from ._jit import compiled, part
 from ._pruned_keys import aim, narrow, spares
 from ._vectors import VECTOR_BYTES, column_top, lowest_bit, prefetch, screen_block
 
-__all__ = ["answer"]
+__all__ = ["answer", "count_probes"]
 
 # Listed rows lie anywhere in memory: they are asked for so many ahead.
 _AHEAD = 16
@@ -175,8 +176,8 @@ def _answer_leaf(
             count[rows[i]] = leaf_count[i]
 
 
-@inlined
-def count_probes(n_keys, most):
+@register_jitable
+def count_probes(n_keys: int, most: int) -> int:
     """How many of so many keys are scored early."""
     return min(most, max(_LEAST_PROBES, n_keys // _KEYS_PER_PROBE))
 
