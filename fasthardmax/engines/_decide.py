@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba.extending import register_jitable
 
 from ._canonical import fewest_keys, reaching, score_keys, top_score
 from ._jit import inlined, part
@@ -38,13 +39,14 @@ TIES = {"mean": _MEAN, "first": 1, "last": _LAST}
 MOST_BLOCKS = 512
 
 
+@register_jitable
 def block_size(n_keys: int, d: int, itemsize: int) -> int:
     """Keys per block, so that screening and rescoring together cost least.
 
     One more block costs the screening what 10 / (d + 3) more keys cost the rescoring (measured).
     Whole vectors of keys are rescored.
     """
-    balanced = math.isqrt(10 * n_keys // (d + 3))
+    balanced = int(math.sqrt(10 * n_keys // (d + 3)))
     lanes = fewest_keys(itemsize)
     return max(lanes, balanced - balanced % lanes, -(-n_keys // MOST_BLOCKS))
 
