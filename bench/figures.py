@@ -131,6 +131,7 @@ def depth(results: dict[str, Any], path: Path) -> bool:
                 rows = [row for row, cloud in enumerate(clouds) if cloud[0] == A]
                 axes.scatter([clouds[row][column] for row in rows], rows, color=colour, s=12)
             axes.grid(axis="y", linewidth=0.3)
+            axes.set_axisbelow(True)
             axes.set_xscale("log")
         for A, colour in zip(PASSES_TARGETS, ("black", "#D55E00"), strict=True):
             left.axvline(PASSES_TARGETS[A], color=colour, linewidth=0.6, linestyle=":")

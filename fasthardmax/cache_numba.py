@@ -31,7 +31,7 @@ from numba.core.errors import TypingError
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from ._caching.core import ADDRESSES, CODES
+from ._caching.called import ADDRESSES, CODES
 
 __all__ = ["append", "query", "step"]
 

@@ -207,10 +207,10 @@ def equilibrium(
     if max_layers is not None:
         deepest = check_count("max_layers", max_layers, 0)
     threads = check_threads(num_threads)
-    clouds, matrix, single = read_clouds(points, A, threads)
-    runner = engines.Runner(engine, self_attention(clouds, clouds, threads), 2)
+    clouds, matrix, single, peak = read_clouds(points, A, threads)
+    runner = engines.Runner(engine, self_attention(clouds, clouds, threads, peak), 2)
 
-    layers = Settling(clouds, alpha, matrix, runner, threads)
+    layers = Settling(clouds, alpha, matrix, runner, threads, peak)
     layers.search()
     while layers.n_moving and layers.layer < deepest:
         layers.go_to(layers.layer + 1)

@@ -21,7 +21,6 @@ OPTIONAL = {
     "scikit-learn": "data",
     "zarr": "store",
     "torch": "torch",
-    "numba-cuda": "cuda",
 }
 
 

@@ -1,4 +1,4 @@
-"""Numba's disk cache, kept apart for each state of the sources.
+"""What all tests share: an empty directory, and Numba's disk cache for each state of the sources.
 
 Numba looks only at the file of the kernel itself: after a change in a module that a kernel inlines,
 the shared cache would run old machine code and the tests would check the past.
@@ -7,7 +7,10 @@ the shared cache would run old machine code and the tests would check the past.
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHES = ROOT / ".numba-cache"
@@ -33,3 +36,21 @@ def _select_cache() -> str:
 
 # Set before Numba is imported; child processes inherit it.
 os.environ["NUMBA_CACHE_DIR"] = _select_cache()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def no_figures_left() -> Iterator[None]:
+    """No window is opened, and no figure outlives its test."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    mpl.use("Agg")
+    yield
+    plt.close("all")

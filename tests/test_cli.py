@@ -28,11 +28,7 @@ from .compare import assert_same_bits
 FILES = ["picture.png", "summary.json", "trajectory.npz"]
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and the slow but simple engine unless a test says otherwise."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 # --- What it writes -----------------------------------------------------------------------------

@@ -21,12 +21,7 @@ from fasthardmax.plotting._page import page
 
 from .commands import everything, interrupt_at_call
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def run(*args: str) -> int:

@@ -20,12 +20,7 @@ from fasthardmax.inputs import read_cloud
 
 from .compare import assert_same_bits
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def run(*args: str) -> int:

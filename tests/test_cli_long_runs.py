@@ -26,12 +26,12 @@ FILES = ["picture.png", "state-0.npz", "state-1.npz", "summary.json", "trajector
 LONG = ["--checkpoint", "4", "--layers", "10", "--out", "out"]
 
 
+pytestmark = pytest.mark.usefixtures("here")
+
+
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, on a disk that is not waited for."""
-    monkeypatch.chdir(tmp_path)
+def no_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda handle: None)
-    return tmp_path
 
 
 def stop_at(call: int, stop: Callable[[], object]) -> Callable[..., Any]:

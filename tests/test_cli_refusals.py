@@ -15,12 +15,7 @@ from fasthardmax.engines import ENGINES, SELECTIVE
 
 from .commands import everything, run
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and the slow but simple engine unless a test says otherwise."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 HELP = "(see fasthardmax simulate --help)"

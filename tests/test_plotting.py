@@ -201,7 +201,12 @@ def test_neighbours_among_many_leaders_differ_in_colour(m: int) -> None:
 def test_only_recorded_layers_have_panels() -> None:
     start = read_cloud("square").points
     assert titles(plot_layers(run(start, record="last"))) == ["layer 30"]
-    assert titles(plot_layers(run(start, record=10))) == ["layer 0", "layer 30"]
+    assert titles(plot_layers(run(start, record=10))) == [
+        "layer 0",
+        "layer 10",
+        "layer 20",
+        "layer 30",
+    ]
     assert titles(plot_layers(run(start, n_layers=0))) == ["layer 0"]
     assert titles(plot_layers(run(start, n_layers=4))) == [
         "layer 0", "layer 1", "layer 2", "layer 4",

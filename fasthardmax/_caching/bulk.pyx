@@ -10,6 +10,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from .fringe cimport fringe_put
 from .plane cimport (
     DROP,
     TINY,
@@ -19,7 +20,6 @@ from .plane cimport (
     covered,
     drop,
     find_apex,
-    fringe_put,
     loses,
     reset,
     slope,
@@ -345,7 +345,7 @@ cdef bint fill(
             end.node.low[end.at] = here.y
             end.node.mark[end.at] = mark
             end.node.item[end.at] = here.token
-            end.node.count += 1
+            end.node.stop += 1
             quadrant.hull.count += 1
         else:
             end.at += 1

@@ -5,7 +5,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 CODES: dict[int, str]
-ADDRESSES: dict[str, int]
 
 class Refused(Exception): ...  # an exception is named after what happened
 

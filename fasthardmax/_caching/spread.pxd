@@ -1,9 +1,9 @@
 """Three features and more: keys by their length."""
 
 from libc.stdint cimport int16_t, int64_t
-from libc.stddef cimport size_t
 
-from .store cimport Store, Ties
+from .store cimport Store
+from .winners cimport Ties
 
 cdef struct Shell:  # keys of about one length
     int rank

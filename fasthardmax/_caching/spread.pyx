@@ -19,8 +19,9 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from .rough cimport BLOCK, Rough, bound_block, padded, rough_bytes, round_key, round_query
-from .store cimport FINE, NO_MEMORY, Store, Ties, note, real
+from .store cimport FINE, NO_MEMORY, Store, real
 from .tree cimport soon
+from .winners cimport Ties, note
 
 
 cdef enum:

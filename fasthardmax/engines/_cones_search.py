@@ -131,38 +131,40 @@ def _tied_in_tree(query, i, lists, boxes, keys, tied, nodes, bounds, dims):
 
 
 @part
-def _find_leaves(query, begin, n, entries, low, high, at, leaves, dims):
-    """The leaf of each of ``n`` queries, -1 for those that need none."""
-    for j in range(n):
+def _find_leaves(query, begin, open_, n, entries, low, high, at, leaves, dims):
+    """The leaf of each of the ``n`` queries in ``open_``, -1 for those too short for one."""
+    for o in range(n):
+        j = open_[o]
         entry = entries[j]
-        wanted = (entry >= 0) & (entry != _SHORT)
-        leaves[j] = _leaf(query, begin + j, entry, low, high, at, dims) if wanted else -1
+        short = entry == _SHORT
+        leaves[o] = -1 if short else _leaf(query, begin + j, entry, low, high, at, dims)
 
 
 @part
-def _find_best(query, begin, n, low, high, lists, keys, leaves, won, dims):
+def _find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims):
     """The best candidate of each query with a leaf, -1 where several are; how many were scored.
 
     Queries without a leaf, and those whose candidates are not listed, are passed over. Selections
     instead of branches, which could not be foretold: the reads of one query wait for no other's.
     """
     scored = 0
-    for j in range(n):
-        leaf = leaves[j]
+    for o in range(n):
+        leaf = leaves[o]
         if leaf < 0 or high[leaf] == 0:
             continue
+        i = begin + open_[o]
         start, stop = low[leaf], low[leaf] + high[leaf]
         chosen = lists[start]
-        best = _score(query, begin + j, keys, chosen, dims)
+        best = _score(query, i, keys, chosen, dims)
         several = False
         for t in range(start + 1, stop):
             c = lists[t]
-            score = _score(query, begin + j, keys, c, dims)
+            score = _score(query, i, keys, c, dims)
             better = score > best
             several = (several | (score == best)) & (not better)
             chosen = c if better else chosen
             best = score if better else best
-        won[j] = -1 if several else chosen
+        won[open_[o]] = -1 if several else chosen
         scored += stop - start
     return scored
 
@@ -278,22 +280,32 @@ def _scan(query, i, keys, value, ties, mean, dims):
     return first, count
 
 
+@inlined
+def _write(i, c, alone, spans, members, source, rows, mean, first, count):
+    """Answer query i, where candidate c wins; ``alone`` if none has more than one member."""
+    first[i] = members[c if alone else spans[c]]
+    count[i] = 1 if alone else spans[c + 1] - spans[c]
+    row = rows[c]
+    for v in range(mean.shape[1]):
+        mean[i, v] = source[row, v]
+
+
 @part
-def _write(begin, n, alone, won, spans, members, source, rows, mean, first, count):
-    """The answers of the queries with one winning candidate."""
+def _write_table(begin, n, entries, alone, spans, members, source, rows, mean, first, count):
+    """Answer the queries with one candidate; other rows get that of another, for no branch."""
     for j in range(n):
-        c = won[j]
-        if c >= 0 and alone:
-            first[begin + j] = members[c]
-            count[begin + j] = 1
-        elif c >= 0:
-            first[begin + j] = members[spans[c]]
-            count[begin + j] = spans[c + 1] - spans[c]
-    for j in range(n if mean.shape[1] else 0):
-        if won[j] >= 0:
-            row = rows[won[j]]
-            for v in range(mean.shape[1]):
-                mean[begin + j, v] = source[row, v]
+        c = max(-1 - entries[j], 0)
+        _write(begin + j, c, alone, spans, members, source, rows, mean, first, count)
+
+
+@part
+def _select_open(entries, n, open_):
+    """Write to ``open_`` which queries have more than one candidate, or none; how many."""
+    found = 0
+    for j in range(n):
+        open_[found] = j
+        found += entries[j] >= 0
+    return found
 
 
 @compiled
@@ -315,6 +327,7 @@ def attend(
     zero_row = -1
     scored = 0
     entries = np.empty(_BLOCK, np.int32)
+    open_ = np.empty(_BLOCK, np.int32)
     leaves = np.empty(_BLOCK, np.int32)
     won = np.empty(_BLOCK, np.int32)
     nodes, bounds = np.empty(_DEPTH, np.int64), np.empty(_DEPTH, query.dtype)
@@ -322,17 +335,23 @@ def attend(
     for begin in range(start, stop, _BLOCK):
         size = min(_BLOCK, stop - begin)
         _look_up(query, begin, size, columns, least, table, grid, entries, dims)
-        _find_leaves(query, begin, size, entries, low, high, at, leaves, dims)
-        for j in range(size):
-            won[j] = -1 - entries[j] if entries[j] < 0 else -1
-        scored += _find_best(
-            query, begin, size, low, high, lists, candidates, leaves, won, dims
+        _write_table(
+            begin, size, entries, alone, spans, members, source, rows, mean, first, count
         )  # fmt: skip
-        for j in range(size):
-            if won[j] >= 0:
-                continue
+        n_open = _select_open(entries, size, open_)
+        _find_leaves(query, begin, open_, n_open, entries, low, high, at, leaves, dims)
+        for o in range(n_open):
+            won[open_[o]] = -1
+        scored += _find_best(
+            query, begin, open_, n_open, low, high, lists, candidates, leaves, won, dims
+        )  # fmt: skip
+        for o in range(n_open):
+            j, leaf = open_[o], leaves[o]
             i = begin + j
-            if entries[j] == _SHORT:
+            if won[j] >= 0:
+                _write(i, won[j], alone, spans, members, source, rows, mean, first, count)
+                continue
+            if leaf < 0:
                 flat = True
                 for f in range(len(dims)):
                     flat &= abs(query[i, f]) <= zero
@@ -345,11 +364,11 @@ def attend(
                     zero_row = i
                 continue
             found, n = _tied(
-                query, i, leaves[j], low, high, lists, boxes, candidates, tied, nodes, bounds, dims
+                query, i, leaf, low, high, lists, boxes, candidates, tied, nodes, bounds, dims
             )
-            scored += n if high[leaves[j]] == 0 else 0  # others have been counted
+            scored += n if high[leaf] == 0 else 0  # others have been counted
             if found == 1:
-                won[j] = tied[0]
+                _write(i, tied[0], alone, spans, members, source, rows, mean, first, count)
                 continue
             # Neighbours in a row often tie alike: the latest tie set is kept.
             same = found == n_held
@@ -362,7 +381,6 @@ def attend(
             for t in range(found):
                 held[t] = tied[t]
             n_held, held_row = found, i
-        _write(begin, size, alone, won, spans, members, source, rows, mean, first, count)
     return scored
 
 
@@ -373,7 +391,7 @@ def list_ties(
 ):  # fmt: skip
     """Write every winner of queries start..stop-1, in increasing order."""
     tied = np.empty(len(candidates), np.int32)
-    entries, leaves = np.empty(1, np.int32), np.empty(1, np.int32)
+    entries, leaves, here = np.empty(1, np.int32), np.empty(1, np.int32), np.zeros(1, np.int32)
     nodes, bounds = np.empty(_DEPTH, np.int64), np.empty(_DEPTH, query.dtype)
     columns = np.empty((len(dims), 1), query.dtype)
     for i in range(start, stop):
@@ -391,7 +409,7 @@ def list_ties(
         found = 1
         tied[0] = -1 - entry
         if entry >= 0:
-            _find_leaves(query, i, 1, entries, low, high, at, leaves, dims)
+            _find_leaves(query, i, here, 1, entries, low, high, at, leaves, dims)
             found, _ = _tied(
                 query, i, leaves[0], low, high, lists, boxes, candidates, tied, nodes, bounds, dims
             )

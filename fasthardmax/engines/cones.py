@@ -23,14 +23,16 @@ __all__ = [
 ]  # fmt: skip
 
 _TIES = {"mean": search.MEAN, "first": search.FIRST, "last": search.LAST}
-_ROWS = 1 << 15  # queries per range: about a millisecond
+_ROWS = 1 << 13  # queries per range: some 0.3 ms
 
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says: for
 # itself, for each key and for each query, by the number of features, where most keys are soon left
 # out; and for each key where they are not.
-_CALL = {1: 1e6, 2: 1.5e6, 3: 3.8e6, 4: 4e6, 5: 4e6}
+_CALL = {1: 1e6, 2: 0.7e6, 3: 1e6, 4: 4e6, 5: 4e6}
 _BUILD = {1: 200.0, 2: 200.0, 3: 400.0, 4: 500.0, 5: 700.0}
 _ASK = {1: 40.0, 2: 60.0, 3: 100.0, 4: 150.0, 5: 200.0}
+_ASK_FEW = {1: 20.0, 2: 20.0, 3: 80.0, 4: 150.0, 5: 200.0}  # of keys: the index stays in a cache
+_FEW_KEYS = 1 << 14
 _BUILD_HARD = {3: 4000.0, 4: 8000.0, 5: math.inf}
 # How many keys of a sample a face may keep, added up over the faces, before that is so. In the
 # plane the sweep takes about as long for all kinds of points.
@@ -103,7 +105,8 @@ def forecast(problem: Problem, all_pairs: float) -> float:
         return math.inf
     n_indices = len(np.unique(problem.key_of))
     n_rows = problem.n_batch * problem.n_queries
-    least = _CALL[d] + n_indices * problem.n_keys * _BUILD[d] + n_rows * _ASK[d]
+    ask = (_ASK_FEW if problem.n_keys < _FEW_KEYS else _ASK)[d]
+    least = _CALL[d] + n_indices * problem.n_keys * _BUILD[d] + n_rows * ask
     if d not in _EASY or least > all_pairs or problem.n_keys == 0:
         return least
     if kept_on_faces(problem.key[problem.key_of[0]]) < _EASY[d]:

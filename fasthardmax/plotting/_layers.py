@@ -24,7 +24,7 @@ from ._projection import Projection, project
 
 __all__ = ["plot_layers"]
 
-_LAYERS = (0, 1, 2, 5)  # shown by default, besides the last
+_SHOWN = (0, 1, 2, 5)  # of the recorded layers, by default, besides the last
 _CELLS = 200  # across a panel; the smallest markers fill one, so a second in it would not be seen
 _MANY = 500  # more than this many tails cannot be followed, and that many markers weigh as vectors
 
@@ -43,7 +43,8 @@ def plot_layers(trajectory: Trajectory, layers: Sequence[int] | None = None) -> 
         Of one cloud. Points of two features are drawn as they are, others by their first two
         principal components at the first recorded layer.
     layers : sequence of int, optional
-        Recorded layers. By default 0, 1, 2, 5 and the last, as far as they are recorded.
+        Recorded layers. By default the first three, the sixth and the last of those that are
+        recorded: 0, 1, 2, 5 and the last where all are.
 
     Returns
     -------
@@ -80,8 +81,8 @@ def plot_layers(trajectory: Trajectory, layers: Sequence[int] | None = None) -> 
     check_one_cloud(trajectory, layers=True)
     recorded = sorted(trajectory.recorded)
     if layers is None:
-        wanted = {*_LAYERS, trajectory.n_layers}
-        layers = [layer for layer in recorded if layer in wanted]
+        shown = sorted({min(place, len(recorded) - 1) for place in _SHOWN} | {len(recorded) - 1})
+        layers = [recorded[place] for place in shown]
     layers = list(layers)
     if not layers:
         raise ValueError(f"layers: got none, expected recorded layers ({_listed(recorded)})")
