@@ -104,7 +104,10 @@ cdef class Core:
         cdef Py_ssize_t i
         if type(number) is not int:
             raise Refused("arguments")
-        i = number
+        try:
+            i = number
+        except OverflowError:
+            raise Refused("arguments") from None
         if not 0 <= i < self.n_layers:
             raise Refused("arguments")
         if self.busy[i]:

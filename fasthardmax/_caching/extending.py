@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._validate import TIES, check_threads
+from .._validate import TIES
 from .core import Core
 from .refusals import explained
 from .state import layer_state, load_layer
@@ -21,7 +21,9 @@ Array = NDArray[Any]
 _MANY_FEATURES = 8
 
 
-def extend(core: Core, layer: int, arrays: dict[str, Array], dtype: np.dtype[Any]) -> Array | None:
+def extend(
+    core: Core, layer: int, arrays: dict[str, Array], dtype: np.dtype[Any], n_threads: int
+) -> Array | None:
     """Take in keys (T, H, d) and values (T, H, dv); answer queries (T, H, d), if there are any."""
     before = core.n_tokens(layer)
     saved = layer_state(core, layer) if core.prune else None
@@ -38,11 +40,11 @@ def extend(core: Core, layer: int, arrays: dict[str, Array], dtype: np.dtype[Any
     error: BaseException
     try:
         if queries is not None and core.head_dim >= _MANY_FEATURES and before <= len(queries):
-            answers = _by_the_operator(core, layer, arrays, before)
+            answers = _by_the_operator(core, layer, arrays, before, n_threads)
             if answers is not None:
                 return answers
             take_back()
-        reason = core.extend(layer, *prompt, check_threads(None))
+        reason = core.extend(layer, *prompt, n_threads)
         done = 0
         if reason not in (None, "memory", "broken"):
             take_back()
@@ -57,12 +59,14 @@ def extend(core: Core, layer: int, arrays: dict[str, Array], dtype: np.dtype[Any
     raise error
 
 
-def _by_the_operator(core: Core, layer: int, arrays: dict[str, Array], before: int) -> Array | None:
+def _by_the_operator(
+    core: Core, layer: int, arrays: dict[str, Array], before: int, n_threads: int
+) -> Array | None:
     """Take in a prompt, and answer it as one causal attention; None where either is refused."""
     from ..attention import hardmax_attention
 
     keys, values, queries = arrays["keys"], arrays["values"], arrays["queries"]
-    if core.extend(layer, keys, values, None, None, check_threads(None)) is not None:
+    if core.extend(layer, keys, values, None, None, n_threads) is not None:
         return None
     if before:  # rows of the tokens that were there are asked anything, and not looked at
         heads = [core.stored(layer, head) for head in range(core.n_heads)]
@@ -77,6 +81,7 @@ def _by_the_operator(core: Core, layer: int, arrays: dict[str, Array], before: i
                 *(array[:, of].swapaxes(0, 1) for array in (queries, keys, values)),
                 is_causal=True,
                 ties=TIES[rule],
+                num_threads=n_threads,
             )
         except ValueError:  # it names its own arguments, not the first bad token
             return None

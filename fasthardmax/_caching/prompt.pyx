@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """A whole prompt in a layer, its heads shared among threads.
 
-Two features without queries: the heads' keys are stored, then sorted and taken in at once. Else
-token by token, some heads in each thread. A prompt that is refused is refused half-way: the caller
+One or two features without queries: the heads' keys are stored, then taken in at once. Else token
+by token, some heads in each thread. A prompt that is refused is refused half-way: the caller
 takes it back, and finds out why by one token after the other.
 """
 
@@ -13,8 +13,10 @@ from libc.string cimport memset
 
 from .bulk cimport build_bytes, build_plane
 from .layer cimport Layer, head_compact, layer_append, layer_step
+from .line cimport Line, line_insert
+from .plane cimport Plane
 from .slab cimport Room, add_tokens
-from .store cimport CHUNK, FINE, NO_MEMORY
+from .store cimport CHUNK, FINE, NO_MEMORY, Store
 from .tree cimport soon
 
 cdef enum:
@@ -142,30 +144,49 @@ cdef void store_tokens(void *context, int64_t slot, int64_t turn) noexcept nogil
 
 
 cdef void index_tokens(void *context, int64_t slot, int64_t turn) noexcept nogil:
-    """Take in the stored keys of a head of two features, in place of all that was there."""
+    """Take in the stored keys of a head."""
     cdef Prompt *prompt = <Prompt *>context
     cdef Layer some = some_heads(prompt.layer, <int>turn, <int>turn + 1)
+    cdef bint fine
+    if some.d == 1:
+        fine = index_line(&some.head.index.line, &some.head.store, prompt.count)
+    else:
+        fine = index_plane(prompt, &some.head.index.plane, &some.head.store, slot)
+    if not fine or (some.prune and not head_compact(&some, 0)):
+        prompt.code[turn] = NO_MEMORY
+    forget_some(&some)
+
+
+cdef bint index_line(Line *line, Store *store, int64_t count) noexcept nogil:
+    """Take in the newest keys of one feature; False where no memory is found."""
+    cdef int64_t stored = store.count
+    store.count -= count
+    while store.count < stored:
+        store.count += 1
+        if not line_insert(line, store, store.count - 1):
+            return False
+    return True
+
+
+cdef bint index_plane(
+    Prompt *prompt, Plane *plane, Store *store, int64_t slot
+) noexcept nogil:
+    """Take in all keys of two features, in place of all that was there."""
     cdef int64_t h, most = 0
     if prompt.scratch[slot] == NULL:
         for h in range(prompt.layer.heads):
             most = max(most, prompt.layer.head[h].store.count)
         prompt.scratch[slot] = <char *>malloc(build_bytes(most))
-    if (
-        prompt.scratch[slot] == NULL
-        or not build_plane(
-            &some.head.index.plane, &some.head.store, some.head.store.count, prompt.scratch[slot]
-        )
-        or (some.prune and not head_compact(&some, 0))
-    ):
-        prompt.code[turn] = NO_MEMORY
-    forget_some(&some)
+        if prompt.scratch[slot] == NULL:
+            return False
+    return build_plane(plane, store, store.count, prompt.scratch[slot])
 
 
 cdef int64_t at_once(const Layer *layer, int64_t count, bint asked) noexcept nogil:
     """How many of some tokens go in between two looks at signals, or at dropped keys."""
     cdef int64_t stored = 0
     cdef int h
-    if asked or layer.d != 2:
+    if asked or layer.d > 2:
         return min(count, 256 if asked else 8192)
     if not layer.prune:
         return count
@@ -199,9 +220,9 @@ cdef int layer_extend(
     cdef run_t run = <run_t>run_job
     cdef Prompt prompt
     cdef int h, code, heads = layer.heads
-    cdef bint at_once = layer.d == 2 and queries == NULL and count >= MANY
+    cdef bint at_once = layer.d < 3 and queries == NULL and count >= MANY
     for h in range(heads):
-        at_once = at_once and count >= layer.head[h].store.count
+        at_once = at_once and (layer.d == 1 or count >= layer.head[h].store.count)
     if count * heads < SHORT:
         n_threads = 1
     prompt.layer = layer

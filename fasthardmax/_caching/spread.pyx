@@ -85,6 +85,11 @@ cdef double length(bint single, int d, const char *vector) noexcept nogil:
         most = max(most, size)
     if most == 0:
         return 0
+    if 1e-100 < most < 1e100:
+        for f in range(d):
+            size = (<const float *>vector)[f] if single else (<const double *>vector)[f]
+            total += size * size
+        return sqrt(total)
     frexp(most, &exponent)
     for f in range(d):
         size = (<const float *>vector)[f] if single else (<const double *>vector)[f]

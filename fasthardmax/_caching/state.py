@@ -76,7 +76,7 @@ def load_layer(core: Core, layer: int, state: dict[str, Any], dtype: np.dtype[An
             )
     for head in range(heads):
         one = {name: state[name][head] for name in _PRUNED}
-        keys = _array(one, "keys", (len(one["keys"]), d), dtype)
+        keys = _array(one, "keys", (None, d), dtype)
         values = _array(one, "values", (len(keys), dv), dtype)
         sums = _array(one, "sums", (3, dv), dtype)
         bounds = _array(one, "bounds", (2, d), np.dtype(np.float64))
@@ -86,12 +86,19 @@ def load_layer(core: Core, layer: int, state: dict[str, Any], dtype: np.dtype[An
 
 
 def _array(
-    state: dict[str, Any], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+    state: dict[str, Any], name: str, shape: tuple[int | None, ...], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    array = np.ascontiguousarray(state.get(name))
-    if array.shape != shape or array.dtype != dtype:
+    """An array of a state, if it has this shape (any length where it says None) and dtype."""
+    array = state.get(name)
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"state: got {type(array).__name__} for {name}, expected an array")
+    fits = array.ndim == len(shape) and all(
+        wanted in (None, got) for wanted, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype != dtype:
+        expected = str(shape).replace("None", "any")
         raise ValueError(
-            f"state: got {name} of shape {array.shape} and dtype {array.dtype}, expected {shape} "
-            f"and {dtype}"
+            f"state: got {name} of shape {array.shape} and dtype {array.dtype}, expected "
+            f"{expected} and {dtype}"
         )
-    return array
+    return np.ascontiguousarray(array)
