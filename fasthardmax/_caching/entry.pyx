@@ -85,7 +85,7 @@ cdef int64_t enter(
     """Put a key where it belongs in a quadrant; or give the token there that has an equal key."""
     cdef Quadrant *quadrant = &plane.quadrant[q]
     cdef Tree *hull = &quadrant.hull
-    cdef Spot left = preceding(here), right = settled(here), beyond, last_one = here
+    cdef Spot left = preceding(here), right = settled(here), beyond, heir = here
     cdef Point a = hull_point(left), b = hull_point(right), new
     cdef int64_t popped = 0, from_left, i
     cdef double mark
@@ -104,7 +104,7 @@ cdef int64_t enter(
         if not leaves(plane, store, popped, q, left):
             return FAILED
         if popped == 0:
-            last_one = left
+            heir = left
         popped += 1
         left = beyond
         a = new
@@ -116,7 +116,7 @@ cdef int64_t enter(
             break
         if not leaves(plane, store, popped, q, right):
             return FAILED
-        last_one = right
+        heir = right
         popped += 1
         right = beyond
         b = new
@@ -126,8 +126,8 @@ cdef int64_t enter(
         if here.node == NULL:
             return FAILED
     else:
-        # The first of those that leave gives its place to the new key.
-        here = last_one
+        # The last of those that leave gives its place to the new key.
+        here = heir
         for i in range(popped - 1):
             here = preceding(remove(hull, here))
         overwrite(here, x, y, mark, token)
@@ -141,15 +141,27 @@ cdef int64_t enter(
     new.y = y
     for i in range(from_left):
         if not keep_near(
-            plane, store, q, plane.popped[2 * i], plane.popped[2 * i + 1],
-            plane.popped_token[i], a, new,
-        ):  # fmt: skip
+            plane,
+            store,
+            q,
+            plane.popped[2 * i],
+            plane.popped[2 * i + 1],
+            plane.popped_token[i],
+            a,
+            new,
+        ):
             return FAILED
     for i in range(from_left, popped):
         if not keep_near(
-            plane, store, q, plane.popped[2 * i], plane.popped[2 * i + 1],
-            plane.popped_token[i], new, b,
-        ):  # fmt: skip
+            plane,
+            store,
+            q,
+            plane.popped[2 * i],
+            plane.popped[2 * i + 1],
+            plane.popped_token[i],
+            new,
+            b,
+        ):
             return FAILED
     return ENTERED
 

@@ -176,36 +176,37 @@ cdef void beside(Tree *tree, Node *node, Node *right) noexcept nogil:
     """Put a new node behind another in their parent, which is made where there is none."""
     cdef Node *root
     cdef Spot place
+    cdef int at
     if node.parent == NULL:
         root = fresh(tree, False, 0)
-        put(root, 0, node.key[node.start], node.low[node.start], node.mark[node.start],
-            <int64_t><size_t>node)
+        at = node.start
+        put(root, 0, node.key[at], node.low[at], node.mark[at], <int64_t><size_t>node)
         node.parent = root
         tree.root = root
         tree.height += 1
     place.node = node.parent
     place.at = slot(node) + 1
     right.parent = node.parent
-    settle(tree, place, right.key[right.start], right.low[right.start], right.mark[right.start],
-           <int64_t><size_t>right)
+    at = right.start
+    lodge(tree, place, right.key[at], right.low[at], right.mark[at], <int64_t><size_t>right)
 
 
-cdef Spot settle(
+cdef Spot lodge(
     Tree *tree, Spot spot, double key, double low, double mark, int64_t item
 ) noexcept nogil:
     """Put an entry in a node, splitting it and its ancestors where they are full."""
     cdef Node *node = spot.node
     cdef Node *right = NULL
-    cdef int start = node.start + WIDTH // 2
+    cdef int start = WIDTH // 2
     if node.stop - node.start == WIDTH:
         # In order, upwards or downwards: leave a full node behind.
-        if spot.at == node.stop and node.after == NULL:
-            start = node.stop
-        elif spot.at == node.start and node.before == NULL:
-            start = node.start
-        right = fresh(tree, node.is_leaf, 0 if start != node.start + WIDTH // 2 else WIDTH // 4)
+        if spot.at == WIDTH and node.after == NULL:
+            start = WIDTH
+        elif spot.at == 0 and node.before == NULL:
+            start = 0
+        right = fresh(tree, node.is_leaf, WIDTH // 4 if start == WIDTH // 2 else 0)
         take(right, node, start)
-        if start == node.start:
+        if start == 0:
             slide(node, WIDTH)
             spot.at = WIDTH
         elif spot.at > start or start == WIDTH:
@@ -244,7 +245,7 @@ cdef Spot insert_at_full(
     elif not reserve(tree, tree.height + 1):
         return none
     tree.count += 1
-    return settle(tree, spot, key, low, mark, item)
+    return lodge(tree, spot, key, low, mark, item)
 
 
 cdef void drop(Tree *tree, Node *node) noexcept nogil:
