@@ -66,6 +66,8 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_pruned_groups, "_LEAVES", 2)
     monkeypatch.setattr(_pruned_groups, "_CELLS", 2.0)
     monkeypatch.setattr(pruned, "_PROBES", 4)
+    monkeypatch.setattr(pruned, "_SHORT", 40)
+    monkeypatch.setattr(_pruned_groups, "_LEAST_LONGEST", 5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -266,11 +268,12 @@ def test_too_small_a_margin_is_caught(small_groups: None, monkeypatch: pytest.Mo
 
 def test_a_lost_key_is_caught(small_groups: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each point of a sphere wins somewhere, so that no key is spare."""
+    monkeypatch.setattr(pruned, "_SHORT", 0)
     narrow = _pruned_keys.narrow
 
-    def lossy(*arguments: Any) -> tuple[int, float]:
-        kept, largest = narrow(*arguments)
-        return max(1, kept - 1), largest
+    def lossy(*arguments: Any) -> tuple[int, float, float]:
+        kept, largest, reach = narrow(*arguments)
+        return max(1, kept - 1), largest, reach
 
     points = sphere(500, 3, DTYPES[1])
     problem = self_attention(points[None], points[None], 1)

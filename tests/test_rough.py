@@ -140,7 +140,7 @@ def test_bytes_are_used_where_they_can_be(dtype: np.dtype[Any]) -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_bytes_alone_would_be_wrong(dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound is needed: with none, the same comparison fails."""
-    query, key = _make("few_near", "plain", 67, dtype)
+    query, key = _make("clusters", "plain", 67, dtype)
     expected = fh.hardmax_winners(query, key, engine="reference")
     monkeypatch.setattr(direct, "block_size", lambda n_keys, d, itemsize: 1)
     monkeypatch.setattr(direct, "screening_slack", lambda d, dtype: (0.0, 0.0))

@@ -11,10 +11,13 @@ from ._cones_vectors import LANES, highest, survivors
 from ._jit import compiled, part
 from ._vectors import lowest_bit
 
-__all__ = ["divide"]
+__all__ = ["divide", "fan_walls", "may_win"]
 
 # Lists so short are compared pair by pair.
 _ALL_PAIRS = 24
+_BLOCK = 64
+# So few queries are answered faster than a box is halved for them.
+_CROWD = 256
 
 
 @part
@@ -72,6 +75,87 @@ def _walls(columns, n, centre, half, walls, weights, tops, places):
             total += walls[a, g]
         walls[1 + 2 * m, g] = total / (2 * m)
     return 2 + 2 * m
+
+
+@compiled
+def fan_walls(exact, size, centres, half, fan):
+    """Write the walls of equal boxes on every face to ``fan`` (2 d, boxes, 2 + 2 m, m + 1).
+
+    The keys ``exact`` (n, d) have the margins ``size`` (n,); ``centres`` (boxes, m + 1) and
+    ``half`` (m + 1,) are the boxes of a face.
+    """
+    n, d = exact.shape
+    m = d - 1
+    padded = -(-n // LANES) * LANES
+    columns, weights = np.empty((m + 2, padded)), np.empty((1, m + 2))
+    walls, centre = np.empty((2 + 2 * m, m + 1)), np.empty(m + 1)
+    tops, places = np.empty(LANES), np.empty(LANES, np.int64)
+    for face in range(2 * d):
+        f, sign = face // 2, 1.0 - 2 * (face % 2)
+        for i in range(padded):
+            j = min(i, n - 1)
+            columns[0, i], columns[1 + m, i] = sign * exact[j, f], size[j]
+            for g in range(m):
+                columns[1 + g, i] = exact[j, g + (g >= f)]
+        for box in range(len(centres)):
+            for g in range(m):
+                centre[g] = centres[box, g]
+            _walls(columns, padded, centre, half, walls, weights, tops, places)
+            for a in range(2 + 2 * m):
+                for g in range(m + 1):
+                    fan[face, box, a, g] = walls[a, g]
+
+
+@compiled
+def may_win(keys, scale, relative, absolute, slip, centres, half, fan, start, stop, kept, dims):
+    """Write to ``kept[start:]`` the rows start..stop-1 that may win in a box; returns how many.
+
+    ``fan`` as of :func:`fan_walls`; ``scale`` is two numbers whose product the keys are scaled by.
+    """
+    d = len(dims)
+    m = d - 1
+    columns, size_of, upper = np.empty((d, _BLOCK)), np.empty(_BLOCK), np.empty(_BLOCK)
+    gap, least, most = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
+    found = start
+    for begin in range(start, stop, _BLOCK):
+        size = min(_BLOCK, stop - begin)
+        for j in range(_BLOCK):
+            row = begin + min(j, size - 1)
+            for f in range(d):
+                columns[f, j] = np.float64(keys[row, f]) * scale[0] * scale[1]
+            most[j], size_of[j] = -np.inf, absolute
+        for f in range(d):
+            for j in range(_BLOCK):
+                size_of[j] += relative * abs(columns[f, j])
+        for face in range(2 * d):
+            f, sign = face // 2, 1.0 - 2 * (face % 2)
+            for box in range(len(centres)):
+                for j in range(_BLOCK):
+                    upper[j] = sign * columns[f, j] + size_of[j]
+                    least[j] = np.inf
+                for g in range(m):
+                    x, c = columns[g + (g >= f)], centres[box, g]
+                    for j in range(_BLOCK):
+                        upper[j] += c * x[j]
+                for a in range(2 + 2 * m):
+                    floor = fan[face, box, a, m]
+                    for j in range(_BLOCK):
+                        gap[j] = upper[j] - floor
+                    for g in range(m - 1):
+                        x, w, reach = columns[g + (g >= f)], fan[face, box, a, g], half[g] + slip
+                        for j in range(_BLOCK):
+                            gap[j] += reach * abs(x[j] - w)
+                    g = m - 1
+                    x, w, reach = columns[g + (g >= f)], fan[face, box, a, g], half[g] + slip
+                    for j in range(_BLOCK):
+                        above = gap[j] + reach * abs(x[j] - w)
+                        least[j] = above if above < least[j] else least[j]
+                for j in range(_BLOCK):
+                    most[j] = least[j] if least[j] > most[j] else most[j]
+        for j in range(size):
+            kept[found] = begin + j
+            found += most[j] >= 0
+    return found - start
 
 
 @part
@@ -171,13 +255,14 @@ def _mark(table, grid, centre, half, entry, first, count):
 
 
 @compiled
-def divide(rows, grid, table, slip, least, inner, outer, most, budget):
+def divide(rows, grid, table, slip, least, inner, outer, most, budget, n_queries):
     """Halve one face of the cube of directions until its boxes have few candidates.
 
     ``rows`` (n, d + 1) as in :func:`_undominated`. Boxes down to the cells of ``grid`` per side are
     halved while they have more than ``inner`` candidates, smaller ones while more than ``outer``;
     none below ``least``, and none whose share of ``budget`` is spent. More than ``most`` are not
-    listed.
+    listed. Where few of the face's ``n_queries`` are to be expected, were they spread out evenly,
+    boxes with a list are not halved, nor those whose keys have long stayed the same.
 
     Returns ``(low, high, at, lists)``. Node i is a leaf with the candidates
     ``lists[low[i] : low[i] + high[i]]``, or with unlisted ones for ``high[i] = 0``; for negative
@@ -211,6 +296,7 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
     s_n = np.empty(depth, np.int64)
     s_budget = np.empty(depth)
     s_marked = np.empty(depth, np.bool_)
+    s_idle = np.empty(depth, np.int64)  # halvings since the last that helped
     s_centre = np.empty((depth, m + 1))
     s_half = np.empty((depth, m + 1))
     centre = np.zeros(m + 1)
@@ -218,7 +304,7 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
     for i in range(n):
         work[i] = i
     _gather(rows, work, 0, n, columns)
-    s_node[0], s_lo[0], s_budget[0], s_marked[0] = 0, 0, budget, False
+    s_node[0], s_lo[0], s_budget[0], s_marked[0], s_idle[0] = 0, 0, budget, False, 0
     s_centre[0], s_half[0] = 0, 1
     s_n[0] = _undominated(columns, n, centre, half, slip, *room, kept)
     for i in range(s_n[0]):
@@ -229,8 +315,13 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
         node, lo, k, share = s_node[pending], s_lo[pending], s_n[pending], s_budget[pending]
         marked = s_marked[pending]
         centre[:], half[:] = s_centre[pending], s_half[pending]
+        idle = s_idle[pending]
+        crowd = n_queries
+        for g in range(m):
+            crowd *= half[g]
         side_by = -1
-        if k > min(inner, outer) and share >= k:
+        lonely = crowd < _CROWD and (k <= most or idle >= 2 * m)
+        if k > min(inner, outer) and share >= k and not lonely:
             _gather(rows, work, lo, k, columns)
             side_by = _widest(columns, k, half, least, weights, tops, places)
             if side_by >= 0 and k <= (inner if half[side_by] * grid > 1 else outer):
@@ -263,6 +354,7 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget):
                 work[begin + i] = work[lo + kept[i]]
             s_node[pending + child], s_lo[pending + child] = n_nodes, begin - k
             s_n[pending + child], s_marked[pending + child] = found, marked
+            s_idle[pending + child] = idle + 1 if found == k else 0
             s_centre[pending + child], s_half[pending + child] = centre, half
             begin += found
             n_nodes += 1

@@ -6,15 +6,13 @@ generators. Key p can never win there if some key w scores higher at every corne
 is least at a corner, and the box is a product, so that needs no corners: over the box with centre c
 and half widths h, the largest value of <t, p - w> is <c, p - w> + sum_g h_g |p_g - w_g|.
 
-    keys --outside--> outer keys --collapse--> candidates --divide, a face at a time--> cells
-                                                       (d = 2: sweep)
+    keys --outer_keys--> outer keys --collapse--> candidates --divide, a face at a time--> cells
+                                                                (d = 2: sweep)
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,24 +22,14 @@ from .._threads import for_each_range
 from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
 from . import _cones_sweep as sweeping
-from ._arrays import readonly
-from ._cones_vectors import LANES
+from ._arrays import powers, readonly, rows_of, scaled
+from ._cones_outer import outer_keys
 
 __all__ = ["MAX_FEATURES", "ConeIndex", "build", "kept_on_faces", "margins"]
 
 MAX_FEATURES = 6
 _SOME = 1 << 14
 _SOME_TRIED = 1 << 10
-# Keys looked at first, to find bodies that spare most of the others a closer look.
-_SAMPLE = {1: 1 << 10, 2: 1 << 12, 3: 1 << 14, 4: 1 << 14}
-# Fewer keys are divided at once.
-_WORTH_REDUCING = 2048
-# And fewer than these left over, once reduced, are not reduced again.
-_WORTH_ANOTHER = 1 << 14
-# Boxes per side of a face that keys are reduced with, coarse ones first.
-_FANS = {1: (1,), 2: (2, 16, 64), 3: (2, 4, 12), 4: (2, 6)}
-_FAN_SCORES = 1 << 21  # at most so many, to find the keys that span the hull
-_SCORES_PER_RANGE = 1 << 17  # about 50 us
 _GRID = {1: 1, 2: 128, 3: 16, 4: 8, 5: 8, 6: 4}  # cells per side of a face, at least
 # Cells of the table, at most one for so many of the keys left over, or of all.
 _PER_CELL = {1: 4, 2: 2, 3: 4, 4: 4, 5: 4, 6: 4}
@@ -56,7 +44,6 @@ _OUTER = {1: 6, 2: 8, 3: 32, 4: 40, 5: 48, 6: 64}  # and one below the grid
 _SPENT = {1: 16, 2: 16, 3: 6, 4: 16, 5: 16, 6: 16}
 # More candidates than this are searched for in a tree of boxes.
 _LISTED = 64
-_ROWS = 1 << 16
 
 
 class ConeIndex(NamedTuple):
@@ -138,8 +125,8 @@ def build(
     with np.errstate(all="ignore"):
         short = np.ldexp(1.5 * d * (tiny / absolute) / total, -exponent).astype(dtype)
         least = np.nextafter(short, dtype.type(np.inf))
-    outer = _outer_keys(keys, exponent, relative, absolute * total, num_threads)
-    distinct, group, n_groups = _distinct(keys if len(outer) == n else _rows_of(keys, outer))
+    outer = outer_keys(keys, exponent, relative, absolute * total, slip, num_threads)
+    distinct, group, n_groups = _distinct(keys if len(outer) == n else rows_of(keys, outer))
     grid = _GRID[d]
     while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(
         max(n_groups // _PER_CELL[d], n // _KEYS_PER_CELL[d]), _CELLS
@@ -152,7 +139,7 @@ def build(
         inner = max(inner, min(_MOST_INNER, int(_FEW_QUERIES / n_queries)))
     budget = (_SPENT[d] * n_groups + n / 4 + (1 << 14)) / (2 * d)
     halvings = 18 if dtype == np.float32 else 40
-    limits = (slip, 2.0**-halvings, inner, _OUTER[d], _LISTED, budget)
+    limits = (slip, 2.0**-halvings, inner, _OUTER[d], _LISTED, budget, n_queries / (2 * d))
     margin = (exponent, relative, absolute * total / 2)
     divide = _sweep if d == 2 else _divide
     parts = divide(readonly(distinct), margin, grid, table, limits, num_threads)
@@ -167,7 +154,7 @@ def build(
         lists = np.concatenate([lists, order])
     named, spans, members = _members(lists, table, group, outer, n_groups)
     return ConeIndex(
-        _rows_of(distinct, named), spans, members, table, grid, low, high, at.astype(dtype), lists,
+        rows_of(distinct, named), spans, members, table, grid, low, high, at.astype(dtype), lists,
         boxes, least, dtype.type(0),
     )  # fmt: skip
 
@@ -182,7 +169,7 @@ def kept_on_faces(keys: NDArray[Any]) -> float:
     relative, _, slip = margins(d, keys.dtype)
     exponent = math.frexp(float(np.abs(distinct).max()))[1]
     table = np.empty((2 * d, 1), np.int32)
-    limits = (slip, 1.0, 1, 1, len(distinct), 0.0)
+    limits = (slip, 1.0, 1, 1, len(distinct), 0.0, 0.0)
     parts = _divide(distinct, (exponent, relative, 0.0), 1, table, limits, 1)
     return sum(len(lists) for _, _, _, lists in parts) / min(n, _SOME_TRIED)
 
@@ -194,7 +181,7 @@ def _divide(
     """Halve each face until its boxes have few candidates."""
     n, d = keys.shape
     exponent, relative, absolute = margin
-    exact = _scaled(keys, -exponent)
+    exact = scaled(keys, -exponent)
     size = relative * np.abs(exact).sum(axis=1) + absolute
     parts: list[Any] = [None] * (2 * d)
 
@@ -219,14 +206,14 @@ def _sweep(
     """In the plane, go over each face once, by the slopes of the keys."""
     n = len(keys)
     exponent, *margins = margin
-    slip, least, _, outer, most, budget = limits
+    slip, least, _, outer, most, budget, _ = limits
     end = 1 + slip
     parts: list[Any] = [None] * 4
 
     def split(start: int, stop: int) -> None:
         for face in range(start, stop):
             f = face // 2
-            frame = (1.0 - 2 * (face % 2), *_powers(-exponent), *margins)
+            frame = (1.0 - 2 * (face % 2), *powers(-exponent), *margins)
             kept, slopes = np.empty(n, np.int32), np.empty(n)
             found = sweeping.flank(keys, f, frame, end, kept, slopes)
             order = kept[np.argsort(slopes[:found])]
@@ -284,11 +271,6 @@ def _members(
     return named[:n], spans[: n + 1], members
 
 
-def _rows_of(keys: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
-    """``keys[rows]``, several times as fast."""
-    return np.take(keys, rows, axis=0)
-
-
 def _distinct(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], int]:
     """Distinct keys, the number of each key among them, and how many they are.
 
@@ -302,171 +284,4 @@ def _distinct(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], int]
     if kernels.collapse(sample.view(unsigned), group, first) == len(sample):
         return keys, np.arange(n, dtype=np.int32), n
     n_groups = kernels.collapse(keys.view(unsigned), group, first)
-    return _rows_of(keys, first[:n_groups]), group, n_groups
-
-
-def _outer_keys(
-    keys: NDArray[Any], exponent: int, relative: float, absolute: float, num_threads: int
-) -> NDArray[np.int64]:
-    """Increasing indices of keys, all that may win among them; inner ones are left out if possible.
-
-    Two balls and a box in the middle of the keys, stretched as the keys are, are blown up to inside
-    the convex hull of some outermost keys; what lies inside never wins.
-    """
-    n, d = keys.shape
-    if n <= _WORTH_REDUCING or d not in _FANS:
-        return np.arange(n)
-    margin = (exponent, relative, absolute, num_threads)
-    outer = keys[:: max(1, n // _SAMPLE[d])]
-    enough = len(outer) // 2
-    for per_side in _FANS[d]:
-        bodies = _bodies(outer, per_side, *margin)
-        outer = _rows_of(outer, _outside(outer, *bodies, num_threads))
-    if len(outer) > enough:
-        return np.arange(n)
-    kept = _outside(keys, *bodies, num_threads)
-    if len(kept) > _WORTH_ANOTHER:
-        outer = _rows_of(keys, kept)
-        middle, scale = bodies[0][:2]
-        some = _some_outer(outer, middle, scale, _SOME)
-        kept = kept[_outside(outer, *_bodies(some, _FANS[d][1], *margin), num_threads)]
-    return kept
-
-
-def _bodies(
-    keys: NDArray[Any], per_side: int, exponent: int, relative: float, absolute: float,
-    num_threads: int,
-) -> tuple[NDArray[Any], NDArray[Any]]:  # fmt: skip
-    """Frames (4, d) and radii (3,) of a ball, another ball and a box in the hull of ``keys``.
-
-    The first frame is the median and the inverse distance of the quartiles, for heavy tails; the
-    second the middle and the inverse width of the range, for keys that fill their box.
-
-    For a query t in a box of directions and any key w, the hull reaches to <t, w>, and a body of
-    radius r to <t, middle> + r |t / scale|, in the dual norm. The quotient of the linear
-    <t, w - middle> and the convex |t / scale| is quasi-concave where positive: over a box of
-    directions it is least at a corner. The margin of w is taken off first. That of an inner key p,
-    with |p|_1 <= |middle|_1 + r sum 1/scale, is taken off afterwards, by the least |t / scale|.
-    """
-    d = keys.shape[1]
-    dtype = keys.dtype
-    few = np.sort(keys[:: max(1, len(keys) // 1024)], axis=0)
-    columns = np.ascontiguousarray(keys.T)  # much faster to reduce
-    low, high = columns.min(axis=1), columns.max(axis=1)
-    frames = np.empty((4, d), dtype)
-    with np.errstate(all="ignore"):
-        frames[0] = few[len(few) // 2]
-        frames[1] = 1 / (few[3 * len(few) // 4] - few[len(few) // 4])
-        frames[2] = low / 2 + high / 2
-        frames[3] = 1 / (high - low)
-    centres, corners = _fan(d, per_side)
-    keys = _some_outer(keys, frames[0], frames[1], _FAN_SCORES // len(centres))
-    exact = _scaled(keys, -exponent)
-    outermost = np.empty_like(centres)
-    heads = np.empty(len(centres), np.int64)
-    # Whole vectors, filled up with the first key.
-    columns = np.empty((d, -(-len(exact) // LANES) * LANES))
-    columns[:, : len(exact)], columns[:, len(exact) :] = exact.T, exact[:1].T
-
-    def head(start: int, stop: int) -> None:
-        kernels.extremes(columns, centres, start, stop, heads)
-
-    together = max(1, -(-_SCORES_PER_RANGE // len(exact)))
-    for_each_range(head, len(centres), together, num_threads)
-    np.take(columns.T, heads, axis=0, out=outermost)
-    radii = np.zeros(3)
-    for body, (frame, norm) in enumerate(((0, 2), (2, 2), (2, np.inf))):
-        scale = frames[frame + 1]
-        if not np.all(np.isfinite(scale) & (scale > 0)):
-            continue
-        middle = _scaled(frames[frame], -exponent)
-        unit = _scaled(1 / scale.astype(np.float64), -exponent)
-        size = np.abs(middle).sum()
-        radius = kernels.radius(
-            corners, outermost, middle, unit, relative, absolute, norm == np.inf
-        )  # fmt: skip
-        radius -= relative * (size + max(0.0, radius) * unit.sum()) / unit.min()
-        radius *= 1 - (8 * d + 64) * float(np.finfo(dtype).eps)
-        if radius > 2.0**-10:  # squares of much smaller numbers may underflow
-            radii[body] = radius**2 if norm == 2 else radius
-    frames[~np.isfinite(frames)] = 0
-    return frames, radii.astype(dtype)
-
-
-def _some_outer(
-    keys: NDArray[Any], middle: NDArray[Any], scale: NDArray[Any], most: int
-) -> NDArray[Any]:
-    """At most ``most`` of the keys: half spread out, half those farthest from the middle."""
-    if len(keys) <= most:
-        return keys
-    spread = keys[:: -(-2 * len(keys) // most)]
-    some = keys[:: max(1, len(keys) // (4 * most))]
-    with np.errstate(all="ignore"):
-        far = np.square((some - middle) * scale).sum(axis=1)
-    farthest = np.argpartition(far, -(most // 2))[-(most // 2) :]
-    return np.concatenate([spread, _rows_of(some, farthest)])
-
-
-def _scaled(x: NDArray[Any], exponent: int) -> NDArray[Any]:
-    """``x`` times a power of two, in float64."""
-    half, rest = _powers(exponent)
-    return x.astype(np.float64) * half * rest
-
-
-def _powers(exponent: int) -> tuple[float, float]:
-    """Two numbers whose product is a power of two, which alone might overflow."""
-    half = exponent // 2
-    return 2.0**half, 2.0 ** (exponent - half)
-
-
-@cache
-def _fan(d: int, per_side: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Centres (F, d) and corners (F, 2^(d-1), d) of equal boxes on all faces."""
-    steps = (2 * np.arange(per_side) + 1) / per_side - 1
-    boxes = np.array(list(itertools.product(steps, repeat=d - 1)))
-    signs = np.array(list(itertools.product((-1.0, 1.0), repeat=d - 1)))
-    ends = boxes[:, None] + signs / per_side
-    centres, corners = [], []
-    for f in range(d):
-        for side in (1.0, -1.0):
-            centres.append(np.insert(boxes, f, side, axis=1))
-            corners.append(np.insert(ends, f, side, axis=2))
-    return np.concatenate(centres), np.concatenate(corners)
-
-
-def _outside(
-    keys: NDArray[Any], frames: NDArray[Any], radii: NDArray[Any], num_threads: int
-) -> NDArray[np.int64]:
-    """Indices of keys, all those that lie in none of the bodies among them.
-
-    The body that holds most of a sample is tried first, others only where they hold enough of the
-    rest.
-    """
-    bodies = [(0, radii[0], False), (2, radii[1], False), (2, radii[2], True)]
-    bodies = [body for body in bodies if body[1] > 0]
-    some = np.ascontiguousarray(keys[:: max(1, len(keys) // _SOME_TRIED)])
-    bodies.sort(key=lambda body: len(_outside_one(some, frames, body, 1)))
-    kept = None
-    for body in bodies:
-        rest = _outside_one(some, frames, body, 1)
-        if kept is None:
-            kept = _outside_one(keys, frames, body, num_threads)
-        elif 4 * len(rest) < 3 * len(some):
-            kept = kept[_outside_one(_rows_of(keys, kept), frames, body, num_threads)]
-        some = _rows_of(some, rest)
-    return np.arange(len(keys)) if kept is None else kept
-
-
-def _outside_one(
-    keys: NDArray[Any], frames: NDArray[Any], body: tuple[int, Any, bool], num_threads: int
-) -> NDArray[np.int64]:
-    n, d = keys.shape
-    keys = readonly(np.ascontiguousarray(keys))
-    kept = np.empty(n, np.int64)
-    found: dict[int, int] = {}
-
-    def look(start: int, stop: int) -> None:
-        found[start] = kernels.outside(keys, frames, *body, start, stop, kept, (0,) * d)
-
-    for_each_range(look, n, _ROWS, num_threads)
-    return np.concatenate([kept[start : start + found[start]] for start in sorted(found)])
+    return rows_of(keys, first[:n_groups]), group, n_groups

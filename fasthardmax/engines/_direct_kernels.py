@@ -14,13 +14,14 @@ from ._decide import (
     ADDED,
     ALLOWED,
     NO_MASK,
+    add_winners,
     average_winners,
-    find_winners,
+    forget_winners,
     pack,
     score_block,
 )
 from ._jit import compiled, part, turn
-from ._rough import count_reaching, pack_rough, raise_least, round_keys
+from ._rough import count_reaching, lead_blocks, pack_rough, raise_least, round_keys
 from ._sharing import share_turns
 from ._vectors import (
     VECTOR_BYTES,
@@ -182,6 +183,12 @@ def _thresholds(
             least[lane] = top[lane] - allowance
 
 
+@part
+def _pays(found, lanes, n_blocks, tables):
+    """Whether so many blocks to look at are few beside what bytes save."""
+    return (found - lanes) * _WORTH <= n_blocks * lanes * tables.itemsize
+
+
 @turn
 def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough):
     """Turn the tables of panels start..stop-1 into winners and means.
@@ -195,6 +202,7 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
     ties, mean, first, count, again, failures = outputs
     doubt, tables, scores = doubts[table], all_tables[table], all_scores[slot]
     top, least, best = numbers[slot, 0], numbers[slot, 1], numbers[slot, 2]
+    lead, done = numbers[slot, 3], numbers[slot, 4]
     last, tries = counters[slot, 0], counters[slot, 1]
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
@@ -209,15 +217,22 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
         _thresholds(
             q, i0, lanes, rule, slack, key_peak, key_of[b], doubt, tables, p, n_blocks, top, least
         )
+        f, c = first[b], count[b]
+        forget_winners(i0, lanes, tries, best, last, f, c)
+        done[:] = np.inf
         if rough is not None:
             found = count_reaching(tables, p, n_blocks, least)
             if found > lanes + lanes // 2:
-                raise_least(
-                    q, k, i0, lanes, causal, rule, yes, plus, block, n_blocks, n_visible,
-                    tables, p, doubt, top, least, scores,
-                )  # fmt: skip
-                found = count_reaching(tables, p, n_blocks, least)
-            if (found - lanes) * _WORTH <= n_blocks * lanes * tables.itemsize:
+                lead_blocks(lanes, doubt, p, top, lead)
+                if _pays(count_reaching(tables, p, n_blocks, lead), lanes, n_blocks, tables):
+                    again[slot] += add_winners(
+                        q, k, i0, lanes, causal, rule, yes, plus, lead, done,
+                        block, n_blocks, n_visible, tables, p, tries, best, last, scores, f, c,
+                    )  # fmt: skip
+                    raise_least(lanes, doubt, p, top, lead, best, least)
+                    found = count_reaching(tables, p, n_blocks, least)
+                    done[:] = lead
+            if _pays(found, lanes, n_blocks, tables):
                 failures[slot] = max(failures[slot] - 1, -_FORGIVEN)
             else:
                 failures[slot] += _FORGIVEN // 2
@@ -230,14 +245,15 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
                     q, i0, lanes, rule, slack, key_peak, key_of[b], doubt, tables, p, n_blocks,
                     top, least,
                 )  # fmt: skip
-        again[slot] += find_winners(
-            q, k, i0, lanes, causal, rule, yes, plus, least,
-            block, n_blocks, n_visible, tables, p, tries, best, last, scores, first[b], count[b],
+                forget_winners(i0, lanes, tries, best, last, f, c)
+                done[:] = np.inf
+        again[slot] += add_winners(
+            q, k, i0, lanes, causal, rule, yes, plus, least, done,
+            block, n_blocks, n_visible, tables, p, tries, best, last, scores, f, c,
         )  # fmt: skip
         average_winners(
             q, k, value[value_of[b]], i0, lanes, causal, rule, yes, plus, least,
-            block, n_visible, tables, p, best, last, scores, ties, None, None,
-            first[b], count[b], mean[b],
+            block, n_visible, tables, p, best, last, scores, ties, None, None, f, c, mean[b],
         )  # fmt: skip
 
 

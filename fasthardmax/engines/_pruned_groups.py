@@ -33,7 +33,12 @@ _LEAVES = 32
 # Cells for the square root of the number of queries.
 _CELLS = 0.4
 _ROWS_PER_CELL_SAMPLED = 16
+_VECTORS = (0,) * 3  # of a panel that looks for its nearest centres
 _ROWS_PER_RANGE = 1 << 13
+# Lists of the longest keys, by the share of all, that may spare a look at the rest; none shorter
+# than so many keys.
+_LONGEST, _LEAST_LONGEST = (1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64), 256
+_NORMS = 1 << 12  # norms looked at
 # A sample groups one query in so many, and looks at so many leaves.
 _ROWS_PER_ROW_SAMPLED, _LEAVES_SAMPLED = 4, 8
 
@@ -48,23 +53,46 @@ class Shape(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Keys that may win, in increasing order: tiled features, norms, indices, and their number."""
+    """Keys that may win, in increasing order: tiled features, norms, indices, and their number.
+
+    No other key's norm exceeds ``floor``, if that is positive; else no other may win.
+    """
 
     tiles: NDArray[Any]
     norm: NDArray[Any]
     which: NDArray[np.int64]
     n: int
+    floor: Any
 
 
 class Keys(NamedTuple):
-    """All keys of a batch entry, divided by ``scale``, a power of two."""
+    """Lists of a batch entry's keys, divided by ``scale``, a power of two: the longest, more, all.
 
-    all: Candidates
+    List c is the ``sizes[c]`` keys from place ``starts[c]`` on, as :class:`Candidates`.
+    """
+
+    tiles: NDArray[np.float32]
+    norm: NDArray[np.float32]
+    which: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    floors: NDArray[np.float32]
     scale: float
+
+    @property
+    def lists(self) -> list[Candidates]:
+        """The shortest first."""
+        d = len(self.tiles) // len(self.norm)
+        return [
+            Candidates(self.tiles[start * d :], self.norm[start:], self.which[start:], n, floor)
+            for start, n, floor in zip(
+                self.starts.tolist(), self.sizes.tolist(), self.floors, strict=True
+            )
+        ]
 
 
 class _Cells(NamedTuple):
-    """Queries cell after cell: directions, original rows; lengths in the original order."""
+    """Queries cell after cell: original rows; directions and lengths in the original order."""
 
     unit: NDArray[Any]
     size: NDArray[Any]
@@ -99,12 +127,20 @@ def room(n: int, d: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     )
 
 
+def _whole_tiles(n: int) -> int:
+    return -(-n // _pruned_keys.TILE) * _pruned_keys.TILE
+
+
 def arrange_keys(problem: Problem, k: int) -> Keys:
     n, d, dtype = problem.n_keys, problem.n_features, problem.dtype
     info = np.finfo(dtype)
     exponent = math.frexp(float(problem.key_peak[k].max(initial=0)))[1]
     exponent = max(exponent, 1 - info.maxexp)  # its inverse must be a number
-    tiles, norm = room(n, d)
+    n_longest = sum(1 for share in _LONGEST if share * n >= _LEAST_LONGEST)
+    # Each list has at most 3/4 of the one before.
+    places = (4 if n_longest else 1) * _whole_tiles(n) + n_longest * _pruned_keys.TILE
+    tiles, norm = room(places, d)
+    which = np.empty(places, np.int64)
     factor = dtype.type(math.ldexp(1.0, -exponent))
     single = np.finfo(np.float32)
     least = np.float32(math.sqrt(single.tiny) / single.eps)
@@ -114,7 +150,26 @@ def arrange_keys(problem: Problem, k: int) -> Keys:
         _pruned_keys.tile(key, factor, start, stop, tiles, norm, least)
 
     for_each_range(tile, n, _ROWS_PER_RANGE, problem.num_threads)
-    return Keys(Candidates(tiles, norm, np.arange(n), n), math.ldexp(1.0, exponent))
+    which[:n] = np.arange(n)
+    starts, sizes, floors = [0], [n], [np.float32(0)]
+    few = np.sort(norm[: n : max(1, n // _NORMS)]) if n_longest else norm[:0]
+    for share in _LONGEST[:n_longest]:
+        floor = few[-max(1, int(share * len(few)))]
+        at, size = starts[-1], sizes[-1]
+        n_longer = np.count_nonzero(norm[at : at + size] > floor)
+        if 2 * n_longer < share * n or 4 * n_longer > 3 * size:
+            break  # norms hardly differ
+        to = at + _whole_tiles(size)
+        _pruned_keys.longer(
+            key, factor, norm[at:], which[at:], size, floor, tiles[to * d :], norm[to:], which[to:]
+        )
+        starts.append(to)
+        sizes.append(n_longer)
+        floors.append(floor)
+    return Keys(
+        tiles, norm, which, np.array(starts[::-1]), np.array(sizes[::-1]), np.array(floors[::-1]),
+        math.ldexp(1.0, exponent),
+    )  # fmt: skip
 
 
 def _directions(
@@ -147,40 +202,38 @@ def _arrange_cells(query: NDArray[Any], n_cells: int, scale: float, num_threads:
     unit, size = _directions(query, scale, num_threads)
     nearest = np.zeros(n, np.uint16)  # sorted by radix
     if n_cells > 1:
-        centres = np.empty((n_cells, d), query.dtype)
+        centres = np.empty((n_cells, d), np.float32)
         step = max(1, n // (_ROWS_PER_CELL_SAMPLED * n_cells))
-        _pruned_queries.spread(unit[_scattered(n, step)], centres)
+        sample = unit[_scattered(n, step)].astype(np.float32)
+        _pruned_queries.spread(sample, centres, _VECTORS)
 
         def assign(start: int, stop: int) -> None:
-            _pruned_queries.assign(unit, centres, start, stop, nearest)
+            _pruned_queries.assign(unit, centres, start, stop, nearest, _VECTORS)
 
         for_each_range(assign, n, _ROWS_PER_RANGE, num_threads)
     order = np.argsort(nearest, kind="stable")
     sizes = np.bincount(nearest)
     borders = np.concatenate([[0], np.cumsum(sizes[sizes > 0])])
-    return _Cells(unit[order], size, order, borders)
+    return _Cells(unit, size, order, borders)
 
 
 def _split_cells(
     cells: _Cells, chosen: NDArray[np.int64], shape: Shape, num_threads: int
 ) -> Groups:
-    """Cells with the rows of the ``chosen`` ones reordered, so that each leaf is narrow."""
-    unit, order, borders = cells.unit, cells.order, cells.borders.tolist()
-    n = len(unit)
-    workspace = (
-        np.empty_like(unit), np.empty_like(order), np.empty(n, unit.dtype), np.empty(n, unit.dtype)
-    )  # fmt: skip
+    """The rows of the ``chosen`` cells, so that each leaf is narrow; those of others are left."""
+    unit, size, order = (np.empty_like(part) for part in cells[:3])
+    borders = cells.borders.tolist()
 
     def split(start: int, stop: int) -> None:
         for cell in chosen[start:stop]:
             _pruned_queries.split(
-                unit, order, shape.leaf, borders[cell], borders[cell + 1], *workspace
+                *cells[:3], shape.leaf, borders[cell], borders[cell + 1], unit, size, order
             )
 
     for_each_range(split, len(chosen), 1, num_threads)
     most = shape.leaf * _LEAVES
     tops = [row for begin, end in pairwise(borders) for row in range(begin, end, most)]
-    return Groups(unit, cells.size[order], order, np.array([*tops, n]), shape)
+    return Groups(unit, size, order, np.array([*tops, len(unit)]), shape)
 
 
 def arrange_queries(problem: Problem, q: int, scale: float) -> Groups:

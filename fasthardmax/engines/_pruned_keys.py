@@ -29,6 +29,9 @@ the bound of p - w plus ``guard`` (|p| + |w|) is less than every l(v) - <v, w>. 
 where norms or directions of keys differ, the second where keys lie closer together than they lie
 to the origin.
 
+No vector scores more than its norm: all keys as short as that are dropped at once, and only the
+longest ones are read where these prove to be enough.
+
 The first test reads every key of a list, at the speed of memory, and so works in single precision
 whatever the dtype: the same argument with its roundoff, one more for each rounded feature, and
 norms with a small summand, so that no underflow can matter. Only the rest is done in full.
@@ -49,7 +52,7 @@ from ._decide import pack, padded_scores
 from ._jit import compiled, inlined, part
 from ._vectors import lowest_bit, screen_block
 
-__all__ = ["TILE", "aim", "narrow", "tile"]
+__all__ = ["TILE", "aim", "longer", "narrow", "spares", "tile"]
 
 # Keys are read in tiles of so many, each tile feature-major: one stream through memory.
 TILE = 256
@@ -79,6 +82,17 @@ def tile(key, factor, start, stop, tiles, norm, least):
             x = key[j, f] * factor
             total += x * x
         norm[j] = np.float32(math.sqrt(total)) * widening + least
+
+
+@compiled
+def longer(key, factor, norm, index, n_keys, floor, out_tiles, out_norm, out_index):
+    """Write those of some keys whose norm exceeds ``floor`` to a list."""
+    found = 0
+    for j in range(n_keys):
+        if norm[j] > floor:
+            _put(key, index[j], factor, found, out_tiles)
+            out_norm[found], out_index[found] = norm[j], index[j]
+            found += 1
 
 
 @part
@@ -134,14 +148,14 @@ def _at_centre(tiles, d, begin, end, centre, g, along):
 def aim(unit, borders, guard, tiles, n_keys, centres, caps, along):
     """The caps of a few groups, and the scores of all keys at their centres.
 
-    Group g has rows borders[g]..borders[g + 1] - 1; ``caps[g]`` is cosine and sine, ``centres``
+    Group g has rows borders[g, 0]..borders[g, 1] - 1; ``caps[g]`` is cosine and sine, ``centres``
     (groups, d). The groups share each tile of keys while it is in cache.
     """
-    n_groups, d = len(borders) - 1, unit.shape[1]
+    n_groups, d = len(borders), unit.shape[1]
     scores = np.empty(TILE + fewest_keys(unit.itemsize), unit.dtype)
     for g in range(n_groups):
         caps[g, 0], caps[g, 1] = _cap(
-            unit, borders[g], borders[g + 1], unit.dtype.type(guard), centres, g, scores
+            unit, borders[g, 0], borders[g, 1], unit.dtype.type(guard), centres, g, scores
         )
     centre = np.empty((n_groups, d), np.float32)
     for g in range(n_groups):
@@ -150,6 +164,12 @@ def aim(unit, borders, guard, tiles, n_keys, centres, caps, along):
     for begin in range(0, n_keys, TILE):
         for g in range(n_groups):
             _at_centre(tiles, d, begin, min(begin + TILE, n_keys), centre, g, along)
+
+
+@inlined
+def spares(floor, reach, coarse):
+    """Whether no key whose norm is at most ``floor`` may score ``reach``; 0 is for no such keys."""
+    return floor <= 0 or floor < reach - coarse * floor
 
 
 @inlined
@@ -267,14 +287,16 @@ def _sift_differences(
 
 @compiled
 def narrow(
-    unit, size, best, start, stop, key, factor, tiles, norm, index, n_keys,
+    unit, size, best, start, stop, key, factor, tiles, norm, index, n_keys, floor, short,
     centres, caps, along, g, guard, coarse, absolute,
     n_probes, probes, panel, table, vectors, unroll, out_tiles, out_norm, out_index,
 ):  # fmt: skip
     """Find the keys that may win for a query of rows start..stop-1, group g of those aimed at.
 
-    Returns their number and largest norm. ``best`` (n,), lower bounds of the queries' best scores,
-    is raised by a few probed keys. The kept keys are copied out where there is room for all.
+    Returns their number, their largest norm, and what every query's winner reaches; the number is
+    -1 where keys whose norm is at most ``floor``, none of which are given, may win too. ``best``
+    (n,), lower bounds of the queries' best scores, is raised by a few probed keys. The kept keys
+    are copied out where there is room for all; up to ``short`` given keys are all kept, uncopied.
     """
     d = unit.shape[1]
     number, single = unit.dtype.type, np.float32
@@ -306,9 +328,15 @@ def narrow(
         panel, table, np.empty_like(table), vectors, unroll,
     )  # fmt: skip
 
-    may = np.empty(TILE, np.uint8)
     # Rounded down, if at all.
     least = single(reach) - coarse * abs(single(reach))
+    if not spares(floor, least, coarse):
+        return -1, largest, least
+    if n_keys <= short:
+        for j in range(n_keys):
+            largest = max(largest, norm[j])
+        return n_keys, largest, least
+    may = np.empty(TILE, np.uint8)
     kept = _sift(
         along, g, norm, n_keys, coarse_cosine, coarse_sine, coarse, single(1) + coarse, least,
         may, may.view(np.uint64), out_index,
@@ -334,4 +362,4 @@ def narrow(
         if copied:
             out_norm[t] = norm[j]
             _put(key, index[j], factor, t, out_tiles)
-    return kept, largest
+    return kept, largest, least

@@ -1,7 +1,8 @@
 """Kernels of the pruned engine that answer one leaf, a few panels of queries, among its keys.
 
 Rows of the leaf's queries and keys are gathered, so that it is a small problem of its own: its
-rows i and j are rows ``order[start + i]`` of the queries and ``index[j]`` of the keys.
+rows i and j are rows ``order[start + i]`` of the queries and ``index[j]`` of the keys. Among few
+keys it is decided at once; more are screened first.
 
 The margin of its screening is that of ``screening_slack`` with B <= |q| |k| in place of the sum,
 for the largest |k| in its list. Where |q| is subnormal its own rounding takes a third at most, and
@@ -11,22 +12,34 @@ the factor 8 in place of 4 has room for that.
 from __future__ import annotations
 
 import numpy as np
+from numba.extending import register_jitable
 
 from ._canonical import fewest_keys, reaching
 from ._decide import (
     NO_MASK,
     average_winners,
+    block_size,
     find_winners,
     pack,
     padded_scores,
 )
+from ._few_keys import decide
 from ._jit import compiled, part
+from ._pruned_keys import aim, narrow, spares
 from ._vectors import VECTOR_BYTES, column_top, lowest_bit, prefetch, screen_block
 
-__all__ = ["answer_leaf", "gather"]
+__all__ = ["answer", "count_probes"]
 
 # Listed rows lie anywhere in memory: they are asked for so many ahead.
 _AHEAD = 16
+# The bytes of keys that share the second-level cache with packed queries.
+_KEY_BYTES = 1 << 16
+# Keys scored early, for lower bounds: so many or more, one of so many.
+_LEAST_PROBES, _KEYS_PER_PROBE = 64, 64
+# Once a leaf keeps more than this share of its keys, the leaves after it keep all.
+_USELESS = 0.75
+# So few keys are all scored canonically.
+_FEW = 384
 
 
 @part
@@ -36,12 +49,6 @@ def _gather(source, index, start, stop, rows):
         row = index[j]
         for f in range(source.shape[1]):
             rows[j - start, f] = source[row, f]
-
-
-@compiled
-def gather(source, index, n, rows):
-    """Copy rows ``index[:n]`` of ``source``."""
-    _gather(source, index, 0, n, rows)
 
 
 @part
@@ -99,11 +106,22 @@ def _list(
                     at += 1
 
 
+@part
+def _decide_few(
+    asked, i0, lanes, key, n_keys, panels, tables, p, least, best, last, first, count, vectors
+):  # fmt: skip
+    """Decide a panel among all ``n_keys``: one block, which all lanes reach."""
+    width = tables.shape[2]
+    pack(asked, i0, lanes, width, panels, p)
+    decide(panels, p, key, n_keys, best, first, last, count, i0, vectors)
+    for lane in range(width):
+        tables[p, 0, lane] = least[lane] = best[lane]
+
+
 @compiled
-def answer_leaf(
+def _answer_leaf(
     query, size, order, start, stop, key, index, n_keys, value, reach, absolute,
-    block, stride, asked, panels, tables, allowed, ties, mean, first, count, indptr, indices,
-    vectors, unroll,
+    asked, panels, tables, allowed, ties, mean, first, count, indptr, indices, vectors, unroll,
 ):  # fmt: skip
     """Screen the keys for rows start..stop-1, decide canonically, and average or list the winners.
 
@@ -111,25 +129,37 @@ def answer_leaf(
     """
     number, n_queries = query.dtype.type, stop - start
     width = tables.shape[2]
+    few = n_keys <= _FEW and query.shape[1] > 0
+    block = n_keys if few else block_size(n_keys, query.shape[1], query.itemsize)
+    stride = max(1, _KEY_BYTES // (block * max(1, query.shape[1]) * query.itemsize))
     n_panels, n_blocks = -(-n_queries // width), -(-n_keys // block)
     _gather(query, order, start, stop, asked)
-    _screen(asked, n_queries, key, n_keys, block, stride, panels, tables, vectors, unroll)
+    if not few:
+        _screen(asked, n_queries, key, n_keys, block, stride, panels, tables, vectors, unroll)
     least = np.empty(width, query.dtype)
     best = np.empty(width, query.dtype)
     last = np.empty(width, np.int64)
     tries = np.empty(width, np.int64)
     scores = np.empty(block + fewest_keys(tables.itemsize), query.dtype)
-    leaf_first = np.empty(n_queries, np.int64)
-    leaf_count = np.empty(n_queries, np.int64)
+    leaf_first = np.empty(n_panels * width, np.int64)
+    leaf_count = np.empty(n_panels * width, np.int64)
     rows = order[start:stop]
     for p in range(n_panels):
         i0 = p * width
         lanes = min(width, n_queries - i0)
-        _thresholds(size, start, p, lanes, n_blocks, number(reach), number(absolute), tables, least)
-        find_winners(
-            asked, key, i0, lanes, False, NO_MASK, allowed, panels, least,
-            block, n_blocks, n_keys, tables, p, tries, best, last, scores, leaf_first, leaf_count,
-        )  # fmt: skip
+        if few:
+            _decide_few(
+                asked, i0, lanes, key, n_keys, panels, tables, p, least, best, last,
+                leaf_first, leaf_count, vectors,
+            )  # fmt: skip
+        else:
+            _thresholds(
+                size, start, p, lanes, n_blocks, number(reach), number(absolute), tables, least
+            )
+            find_winners(
+                asked, key, i0, lanes, False, NO_MASK, allowed, panels, least, block, n_blocks,
+                n_keys, tables, p, tries, best, last, scores, leaf_first, leaf_count,
+            )  # fmt: skip
         if len(indptr):
             _list(
                 asked, key, index, order, start, i0, lanes, least, block, n_keys, tables, p, best,
@@ -144,3 +174,66 @@ def answer_leaf(
         for i in range(i0, i0 + lanes):
             first[rows[i]] = index[leaf_first[i]]
             count[rows[i]] = leaf_count[i]
+
+
+@register_jitable
+def count_probes(n_keys: int, most: int) -> int:
+    """How many of so many keys are scored early."""
+    return min(most, max(_LEAST_PROBES, n_keys // _KEYS_PER_PROBE))
+
+
+@compiled
+def answer(
+    query, unit, size, order, best, start, stop, leaf, key, factor, value,
+    tiles, norm, which, starts, sizes, floors, guard, coarse, absolute,
+    probes, probe_panel, table, centres, caps, along, out_tiles, out_norm, out_index, rows, read,
+    asked, panels, tables, allowed, ties, mean, first, count, indptr, indices, vectors, unroll,
+):  # fmt: skip
+    """Answer rows start..stop-1, ``leaf`` at a time; returns how many keys were screened for them.
+
+    List c of the keys that may win is the ``sizes[c]`` from ``starts[c]`` on; a leaf looks at the
+    shortest that does, by ``floors``. ``read`` is ``rows``, for reading.
+    """
+    d = query.shape[1]
+    n_lists, c = len(starts), 0
+    borders = np.empty((1, 2), np.int64)
+    useless, reach = False, np.float32(-np.inf)
+    screened = 0
+    for begin in range(start, stop, leaf):
+        end = min(begin + leaf, stop)
+        borders[0, 0], borders[0, 1] = begin, end
+        found, largest = -1, np.float32(0)
+        while found < 0:
+            at, among = starts[c], sizes[c]
+            if useless:
+                found = among
+                for j in range(among):
+                    largest = max(largest, norm[at + j])
+                    out_index[j] = which[at + j]
+                break
+            n_probes = count_probes(among, len(probes))
+            aim(unit, borders, guard, tiles[at * d :], among, centres, caps, along)
+            found, largest, reach = narrow(
+                unit, size, best, begin, end, key, factor, tiles[at * d :], norm[at:], which[at:],
+                among, floors[c], 0, centres, caps, along, 0, guard, coarse, absolute,
+                n_probes, probes, probe_panel, table, vectors, unroll,
+                out_tiles, out_norm, out_index,
+            )  # fmt: skip
+            if found < 0:
+                c += 1
+                while not spares(floors[c], reach, coarse):
+                    c += 1
+        # Neighbours reach about as much.
+        useless = n_lists == 1 and found > _USELESS * among
+        while c and spares(floors[c - 1], reach, coarse):
+            c -= 1
+        all_keys = found == len(key)
+        if not all_keys:
+            _gather(key, out_index, 0, found, rows)
+        _answer_leaf(
+            query, size, order, begin, end, key if all_keys else read, out_index, found, value,
+            guard * largest, absolute, asked, panels, tables, allowed, ties, mean, first, count,
+            indptr, indices, vectors, unroll,
+        )  # fmt: skip
+        screened += found * (end - begin)
+    return screened

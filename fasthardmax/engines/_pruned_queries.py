@@ -9,15 +9,18 @@ import math
 
 import numpy as np
 
-from ._canonical import fewest_keys, reaching, top_score
-from ._decide import padded_scores
+from ._canonical import fewest_keys
+from ._decide import pack, padded_scores
+from ._few_keys import decide
 from ._jit import compiled, part
-from ._vectors import lowest_bit
+from ._vectors import VECTOR_BYTES
 
 __all__ = ["assign", "directions", "split", "spread"]
 
 # Rows that stand for a node when it is split.
 _SAMPLE = 128
+_BLOCK = 64
+_BISECTIONS = 24
 
 
 @compiled
@@ -25,23 +28,39 @@ def directions(query, unit, size, scale):
     """Unit vectors of the queries, zeros for zeros, and their lengths times ``scale``."""
     n, d = query.shape
     number = query.dtype.type
-    for i in range(n):
-        peak = number(0)
-        for f in range(d):
-            peak = max(peak, abs(query[i, f]))
-        total = number(0)
-        for f in range(d):
-            unit[i, f] = query[i, f] / peak if peak > 0 else number(0)
-            total += unit[i, f] * unit[i, f]
-        length = math.sqrt(total)
-        if peak > 0:
+    zero, one = number(0), number(1)
+    columns = np.empty((max(1, d), _BLOCK), query.dtype)
+    peak, total = np.empty(_BLOCK, query.dtype), np.empty(_BLOCK, query.dtype)
+    # Feature by feature: so it vectorises.
+    for begin in range(0, n, _BLOCK):
+        rows = min(_BLOCK, n - begin)
+        for i in range(_BLOCK):
+            peak[i] = total[i] = zero
+        for i in range(rows):
             for f in range(d):
-                unit[i, f] /= length
-        size[i] = peak * length * scale
+                columns[f, i] = query[begin + i, f]
+        for f in range(d):
+            for i in range(_BLOCK):
+                x = abs(columns[f, i])
+                peak[i] = x if x > peak[i] else peak[i]
+        for f in range(d):
+            for i in range(_BLOCK):
+                x = columns[f, i] / (peak[i] if peak[i] > zero else one)
+                columns[f, i] = x
+                total[i] += x * x
+        for i in range(_BLOCK):
+            total[i] = math.sqrt(total[i])
+        for f in range(d):
+            for i in range(_BLOCK):
+                columns[f, i] /= total[i] if total[i] > zero else one
+        for i in range(rows):
+            size[begin + i] = peak[i] * total[i] * scale
+            for f in range(d):
+                unit[begin + i, f] = columns[f, i]
 
 
 @compiled
-def spread(sample, centres):
+def spread(sample, centres, vectors):
     """Far-apart rows of ``sample``, each then moved to the middle of the rows nearest to it.
 
     Centres are unit vectors, too: the nearest one is the one of highest score.
@@ -65,7 +84,7 @@ def spread(sample, centres):
     nearest = np.empty(n, np.uint16)
     members = np.empty(k, np.int64)
     for _ in range(2):
-        assign(sample, centres, 0, n, nearest)
+        assign(sample, centres, 0, n, nearest, vectors)
         _middles(sample, nearest, centres, members)
 
 
@@ -90,117 +109,132 @@ def _middles(sample, nearest, centres, members):
 
 
 @compiled
-def assign(unit, centres, start, stop, nearest):
-    """The nearest of ``centres`` to each of rows start..stop-1, or one about as near."""
-    lanes = fewest_keys(unit.itemsize)
-    scores = np.empty(len(centres) + lanes, unit.dtype)
-    for i in range(start, stop):
-        padded_scores(unit, i, centres, 0, len(centres), scores)
-        best = top_score(scores, len(centres))
-        j = 0
-        while not reaching(scores, j, best):
-            j += lanes
-        nearest[i] = j + lowest_bit(reaching(scores, j, best))
-
-
-@part
-def _select(values, start, stop, k):
-    """The element that would be ``values[k]`` were start..stop-1 sorted; it reorders them."""
-    low, high = start, stop - 1
-    while low < high:
-        # the middle of three, so that sorted and constant values stay linear
-        a, b, c = values[low], values[(low + high) >> 1], values[high]
-        pivot = max(min(a, b), min(max(a, b), c))
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            break
-    return values[k]
-
-
-@part
-def _long_axis(unit, start, stop, axis):
-    """The line through two rows far apart, both from a sample."""
+def assign(unit, centres, start, stop, nearest, vectors):
+    """The nearest of ``centres`` (float32) to each of rows start..stop-1, or one about as near."""
     d = unit.shape[1]
+    if d == 0:
+        return
+    width = len(vectors) * VECTOR_BYTES // 4
+    panel, best = np.empty((1, d * width), np.float32), np.empty(width, np.float32)
+    first, last = np.empty(width, np.int64), np.empty(width, np.int64)
+    count = np.empty(width, np.int64)
+    for begin in range(start, stop, width):
+        lanes = min(width, stop - begin)
+        pack(unit, begin, lanes, width, panel, 0)
+        decide(panel, 0, centres, len(centres), best, first, last, count, 0, vectors)
+        for lane in range(lanes):
+            nearest[begin + lane] = first[lane]
+
+
+@part
+def _below(place, border):
+    """How many of ``place`` are less."""
+    count = np.int32(0)
+    for i in range(len(place)):
+        count += np.int32(place[i] < border)
+    return count
+
+
+@part
+def _border(place, left, reach):
+    """Two numbers: those below the first are at most ``left``, those up to the second at least.
+
+    All lie within ``reach``. Bisection, for counting vectorises.
+    """
+    low, high = -reach, reach
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        count = _below(place, middle)
+        if count <= left:
+            low = middle
+        if count >= left:
+            high = middle
+        if not low < high:
+            break
+    return low, high
+
+
+@part
+def _long_axis(columns, start, stop, axis):
+    """The line through two rows far apart, both from a sample."""
+    d = len(columns)
     step = max(1, (stop - start) // _SAMPLE)
     a = start
     for _ in range(3):
-        b, widest = a, -1.0
+        b, widest = a, np.float32(-1)
         for i in range(start, stop, step):
-            distance = 0.0
+            distance = np.float32(0)
             for f in range(d):
-                gap = unit[i, f] - unit[a, f]
+                gap = columns[f, i] - columns[f, a]
                 distance += gap * gap
             if distance > widest:
                 widest, b = distance, i
         for f in range(d):
-            axis[f] = unit[b, f] - unit[a, f]
+            axis[f] = columns[f, b] - columns[f, a]
         a = b
 
 
 @part
-def _cut(
-    unit, order, begin, end, left, axis, spare, spare_order, place, sorted_place
-):  # fmt: skip
-    """Reorder rows begin..end-1: the ``left`` ones lowest along ``axis`` come first."""
-    d = unit.shape[1]
-    for i in range(begin, end):
-        along = unit.dtype.type(0)
-        for f in range(d):
-            along += axis[f] * unit[i, f]
-        place[i] = along
-        sorted_place[i] = along
-    border = _select(sorted_place, begin, end, begin + left)
-    level = left  # rows on the border that go left
-    for i in range(begin, end):
-        level -= place[i] < border
-    lower, upper = begin, begin + left
-    for i in range(begin, end):
-        goes_left = place[i] < border
-        if place[i] == border and level > 0:
-            goes_left = True
-            level -= 1
-        to = lower if goes_left else upper
+def _cut(columns, rows, begin, end, left, axis, room):
+    """Reorder columns begin..end-1: the ``left`` ones lowest along ``axis`` come first.
+
+    Views instead of offsets, and numbers instead of branches: so it vectorises.
+    """
+    place, spare = room[0][begin:end], room[1][begin:end]
+    to, spare_rows, moved = room[2][begin:end], room[3][begin:end], rows[begin:end]
+    n, reach = len(place), np.float32(0)
+    for i in range(n):
+        place[i] = 0
+    for f in range(len(columns)):
+        x, slope = columns[f, begin:end], axis[f]
+        reach += 2 * abs(slope)  # no feature of a direction exceeds 1 by much
+        for i in range(n):
+            place[i] += slope * x[i]
+    low, high = _border(place, left, reach)
+    level = left - np.int64(_below(place, low))  # columns on the border that go left
+    lower, upper = np.int64(0), left
+    for i in range(n):
+        on_border = np.int64(place[i] >= low) & np.int64(place[i] <= high) & np.int64(level > 0)
+        level -= on_border
+        goes_left = np.int64(place[i] < low) | on_border
+        to[i] = upper + goes_left * (lower - upper)
         lower += goes_left
-        upper += not goes_left
-        spare_order[to] = order[i]
-        for f in range(d):
-            spare[to, f] = unit[i, f]
-    for i in range(begin, end):
-        order[i] = spare_order[i]
-        for f in range(d):
-            unit[i, f] = spare[i, f]
+        upper += 1 - goes_left
+    for i in range(n):
+        spare_rows[to[i]] = moved[i]
+    for i in range(n):
+        moved[i] = spare_rows[i]
+    for f in range(len(columns)):
+        x = columns[f, begin:end]
+        for i in range(n):
+            spare[to[i]] = x[i]
+        for i in range(n):
+            x[i] = spare[i]
 
 
 @compiled
-def split(unit, order, leaf, start, stop, spare, spare_order, place, sorted_place):  # fmt: skip
-    """Reorder rows start..stop-1 so that aligned runs of ``leaf`` 2^l rows lie close together.
-
-    The last four arguments are workspace.
-    """
-    axis = np.empty(unit.shape[1], unit.dtype)
+def split(unit, size, order, leaf, start, stop, out_unit, out_size, out_order):
+    """Write rows ``order[start:stop]`` so that aligned runs of ``leaf`` 2^l lie close together."""
+    d, n = unit.shape[1], stop - start
+    axis, columns = np.empty(d, np.float32), np.empty((d, n), np.float32)
+    room = (
+        np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.uint32),
+        np.empty(n, np.int64),
+    )  # fmt: skip
+    rows = order[start:stop].copy()
+    for i in range(n):
+        for f in range(d):
+            columns[f, i] = unit[rows[i], f]
     # The part that waits is at most half of what was cut, so that 64 places are enough.
     waiting = np.empty((64, 2), np.int64)
-    n_waiting, begin, end = 0, start, stop
+    n_waiting, begin, end = 0, 0, n
     while True:
         if end - begin > leaf:
             left = leaf
             while 2 * left < end - begin:
                 left *= 2
-            _long_axis(unit, begin, end, axis)
-            _cut(unit, order, begin, end, left, axis, spare, spare_order, place, sorted_place)
+            _long_axis(columns, begin, end, axis)
+            _cut(columns, rows, begin, end, left, axis, room)
             waiting[n_waiting, 0], waiting[n_waiting, 1] = begin + left, end
             n_waiting += 1
             end = begin + left
@@ -209,3 +243,8 @@ def split(unit, order, leaf, start, stop, spare, spare_order, place, sorted_plac
             begin, end = waiting[n_waiting, 0], waiting[n_waiting, 1]
         else:
             break
+    for i in range(n):
+        out_order[start + i] = rows[i]
+        out_size[start + i] = size[rows[i]]
+        for f in range(d):
+            out_unit[start + i, f] = unit[rows[i], f]

@@ -36,6 +36,7 @@ _TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
 # Screening in bytes: features, and rows of queries and keys, for which it pays; rows in one turn.
 _BYTES_FROM, _BYTES_TO, _BYTES_ROWS = 32, 1 << 16, 256
 _ROUNDED_ROWS = 512
+_MORE_LOOKS = 3  # blocks scored again for each query, where there would be one
 # Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured); and
 # for each query, which shows where keys are few.
 _PAIR, _PAIR_FEATURE, _QUERY = 0.01, 0.045, 60.0
@@ -114,7 +115,7 @@ def _plan(problem: Problem) -> _Plan:
         panel_of_sums(itemsize) if rough else geometry(d, problem.n_queries, itemsize)
     )
     n_panels = problem.n_batch * -(-problem.n_queries // width)
-    block = block_size(n_keys, d, itemsize)
+    block = block_size(n_keys, _MORE_LOOKS * d if rough else d, itemsize)
     n_blocks = -(-n_keys // block)
     panel_work = width * n_keys * (d + 2)
     threads = problem.num_threads if n_panels * panel_work > _THREAD_WORK else 1
@@ -209,7 +210,7 @@ def _places(problem: Problem, plan: _Plan, masked: bool, slots: int) -> tuple[ND
         np.empty((slots, plan.block if masked else 0, width), dtype),
         np.empty((1 if few else slots, plan.panels, width), dtype),
         np.empty((1 if few else slots, plan.panels, plan.n_blocks, width), dtype),
-        np.empty((slots, 3, width), dtype),
+        np.empty((slots, 5, width), dtype),
         np.empty((slots, 2, width), np.int64),
         np.empty((slots, plan.block + fewest_keys(dtype.itemsize)), dtype),
     )
@@ -239,7 +240,8 @@ def _round(problem: Problem, plan: _Plan, run_job: int, n_helpers: int) -> tuple
     peak = problem.key_peak.max(axis=1)
     inverse = dtype.type(HALF_RANGE) / peak
     unit = 1 / inverse
-    rounded = np.zeros((*key.shape[:2], n_bytes), np.uint8)
+    rounded = np.empty((*key.shape[:2], n_bytes), np.uint8)
+    rounded[..., d:] = 0
     per_entry = -(-problem.n_keys // _ROUNDED_ROWS)
     kept, missed = np.zeros((2, len(key) * per_entry), np.int64)
     kernels.round_all(

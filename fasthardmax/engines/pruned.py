@@ -23,7 +23,7 @@ from .._threads import for_each_range
 from ..numerics import screening_slack
 from . import _pruned_keys, _pruned_leaf
 from ._arrays import readonly
-from ._decide import MOST_BLOCKS, TIES, block_size
+from ._decide import MOST_BLOCKS, TIES
 from ._pruned_groups import (
     Candidates,
     Groups,
@@ -34,14 +34,12 @@ from ._pruned_groups import (
     room,
 )
 
-# The bytes of keys that share the second-level cache with packed queries.
-_KEY_BYTES = 1 << 16
 # Top groups that share one pass over the keys.
 _TOGETHER = 4
-# Keys scored early, for lower bounds: in large groups; in leaves half as many or more.
-_PROBES, _KEYS_PER_PROBE, _MOST_PROBES = 128, 64, 1024
-# Once a leaf keeps more than this share of its top group's keys, the leaves after it keep all.
-_USELESS = 0.75
+# Keys scored early, for lower bounds: in top groups, and in leaves at most.
+_PROBES, _MOST_PROBES = 128, 1024
+# Of so few keys a top group keeps all.
+_SHORT = 1 << 13
 
 # By item size. What grouping and narrowing cost beside all pairs, fitted to 113 measurements on 14
 # kinds of points at d = 2..64, n = 2e4..1e5; and from how many multiply-adds on an estimate takes
@@ -116,19 +114,19 @@ def estimate(problem: Problem) -> float:
     groups, leaves = arrange_some_queries(problem, int(problem.query_of[0]), keys.scale)
     best = np.full(len(groups.unit), -np.inf, problem.dtype)
     narrowing = _Narrowing(problem, 0, keys, groups, best)
-    among = sum((b - a) * narrowing.narrow_leaf(a, b, keys.all)[0].n for a, b in leaves)
+    among = sum((b - a) * narrowing.count_for_leaf(a, b, keys.lists) for a, b in leaves)
     return among / (sum(b - a for a, b in leaves) * problem.n_keys)
 
 
 class _Level(NamedTuple):
     """Room for what is kept of the keys at one level of groups."""
 
-    tiles: NDArray[np.float32]
-    norm: NDArray[np.float32]
-    which: NDArray[np.int64]
     centres: NDArray[Any]
     caps: NDArray[Any]
     along: NDArray[np.float32]
+    tiles: NDArray[np.float32]
+    norm: NDArray[np.float32]
+    which: NDArray[np.int64]
 
 
 class _Narrowing:
@@ -139,8 +137,8 @@ class _Narrowing:
     ) -> None:
         n, d, dtype = problem.n_keys, problem.n_features, problem.dtype
         self.key = readonly(problem.key[problem.key_of[b]])
-        self.guard, self.absolute = screening_slack(d, dtype)
-        self.coarse = screening_slack(d, np.dtype(np.float32))[0]
+        guard, self.absolute = screening_slack(d, dtype)
+        self.guards = guard, screening_slack(d, np.dtype(np.float32))[0]
         self.factor = 1 / keys.scale
         self.groups, self.best = groups, best
         self.probes = np.empty((_MOST_PROBES, d), dtype)
@@ -149,100 +147,107 @@ class _Narrowing:
 
         def level(n_groups: int, n_copied: int) -> _Level:
             return _Level(
-                *room(n_copied, d), np.empty(n, np.int64), np.empty((n_groups, d), dtype),
-                np.empty((n_groups, 2), dtype), np.empty((n_groups, n), np.float32),
+                np.empty((n_groups, d), dtype), np.empty((n_groups, 2), dtype),
+                np.empty((n_groups, n), np.float32), *room(n_copied, d), np.empty(n, np.int64),
             )  # fmt: skip
 
         # A top group's list longer than this is not copied: its leaves read all keys. Theirs need
         # no copy.
         self.top, self.leaf = level(_TOGETHER, n // 2), level(1, 0)
 
-    def aim(self, level: _Level, borders: NDArray[np.int64], among: Candidates) -> None:
-        """Score ``among`` at the centres of the groups between ``borders``."""
+    def aim(self, level: _Level, groups: list[tuple[int, int]], among: Candidates) -> None:
+        """Score ``among`` at the centres of the ``groups``, each from a row to a row."""
         _pruned_keys.aim(
-            self.groups.unit, borders, self.guard, among.tiles, among.n,
-            level.centres, level.caps, level.along,
-        )  # fmt: skip
+            self.groups.unit, np.array(groups), self.guards[0], among.tiles, among.n, *level[:3]
+        )
 
     def narrow(
-        self, level: _Level, g: int, start: int, stop: int, among: Candidates, n_probes: int
-    ) -> tuple[Candidates, float]:
-        """The keys of ``among`` that may win for rows start..stop-1, and their largest norm."""
-        groups, kept_in = self.groups, (level.tiles, level.norm, level.which)
-        kept, largest = _pruned_keys.narrow(
-            groups.unit, groups.size, self.best, start, stop, self.key, self.factor, *among,
-            level.centres, level.caps, level.along, g, self.guard, self.coarse, self.absolute,
-            n_probes, self.probes, self.panel, self.table,
-            groups.shape.vectors, groups.shape.unroll, *kept_in,
-        )  # fmt: skip
-        return Candidates(*kept_in, kept), largest
+        self, level: _Level, g: int, start: int, stop: int, among: Candidates, short: int,
+        n_probes: int,
+    ) -> int:  # fmt: skip
+        """How many of ``among`` may win for rows start..stop-1; ``level`` gets them if not all.
 
-    def narrow_leaf(self, start: int, stop: int, among: Candidates) -> tuple[Candidates, float]:
-        """The same for a leaf."""
-        n_probes = min(_MOST_PROBES, max(_PROBES // 2, among.n // _KEYS_PER_PROBE))
-        self.aim(self.leaf, np.array([start, stop]), among)
-        return self.narrow(self.leaf, 0, start, stop, among, n_probes)
+        -1 where keys that are not in ``among`` may win too; up to ``short`` are all kept.
+        """
+        groups = self.groups
+        kept: int
+        kept, _, _ = _pruned_keys.narrow(
+            groups.unit, groups.size, self.best, start, stop, self.key, self.factor, *among, short,
+            *level[:3], g, *self.guards, self.absolute, n_probes, self.probes, self.panel,
+            self.table, groups.shape.vectors, groups.shape.unroll, *level[3:],
+        )  # fmt: skip
+        return kept
+
+    def count_for_leaf(self, start: int, stop: int, lists: list[Candidates]) -> int:
+        """How many keys may win for a leaf."""
+        for among in lists:
+            n_probes = _pruned_leaf.count_probes(among.n, _MOST_PROBES)
+            self.aim(self.leaf, [(start, stop)], among)
+            kept = self.narrow(self.leaf, 0, start, stop, among, 0, n_probes)
+            if kept >= 0:
+                break
+        return kept
 
 
 class _Search:
     """One batch entry, one thread: narrow top groups, narrow their leaves, decide."""
 
     def __init__(
-        self, problem: Problem, b: int, narrowing: _Narrowing, answer: Answer,
+        self, problem: Problem, b: int, narrowing: _Narrowing, keys: Keys, answer: Answer,
         indptr: NDArray[np.int64], indices: NDArray[np.int64],
     ) -> None:  # fmt: skip
         n, d, dtype = problem.n_keys, problem.n_features, problem.dtype
         shape = narrowing.groups.shape
-        self.narrowing = narrowing
+        self.narrowing, self.keys, self.lists = narrowing, keys, keys.lists
         self.screened = 0
         n_panels = shape.leaf // shape.width
         self.query = readonly(problem.query[problem.query_of[b]])
         self.value = readonly(problem.value[problem.value_of[b]])
-        self.rows = np.empty((n, d), dtype)
+        rows = np.empty((n, d), dtype)
         self.workspace = (
+            *narrowing.leaf, rows, readonly(rows),
             np.empty((shape.leaf, d), dtype),
             np.empty((n_panels, d * shape.width), dtype),
             np.empty((n_panels, MOST_BLOCKS, shape.width), dtype),
             np.empty((0, 0), bool),
-        )
+        )  # fmt: skip
         self.outputs = (
             TIES[problem.ties], answer.mean[b], answer.first[b], answer.count[b], indptr, indices,
         )  # fmt: skip
 
-    def visit(self, tops: NDArray[np.int64], keys: Candidates) -> None:
-        """Answer the queries of the top groups between the borders ``tops``, among all keys."""
-        self.narrowing.aim(self.narrowing.top, tops, keys)
-        for g, (start, stop) in enumerate(pairwise(tops.tolist())):
-            self._visit(g, start, stop, keys)
+    def visit(self, tops: list[tuple[int, int]]) -> None:
+        """Answer the queries of the groups ``tops``."""
+        for c, among in enumerate(self.lists):
+            self.narrowing.aim(self.narrowing.top, tops, among)
+            tops = [top for g, top in enumerate(tops) if not self._visit(g, *top, c)]
+            if not tops:
+                break
 
-    def _visit(self, g: int, start: int, stop: int, keys: Candidates) -> None:
-        narrowing, leaf = self.narrowing, self.narrowing.groups.shape.leaf
-        among, largest = narrowing.narrow(narrowing.top, g, start, stop, keys, _PROBES)
-        if among.n > len(among.norm):
-            among, largest = keys, float(keys.norm.max())
-        share = 0.0
-        for begin in range(start, stop, leaf):
-            end = min(begin + leaf, stop)
-            if share > _USELESS:
-                self._answer(begin, end, among, largest)
-                continue
-            fewer, fewer_largest = narrowing.narrow_leaf(begin, end, among)
-            self._answer(begin, end, fewer, fewer_largest)
-            share = fewer.n / among.n
+    def _visit(self, g: int, start: int, stop: int, c: int) -> bool:
+        """Answer the queries of group g of those aimed at, if the keys of list ``c`` are enough."""
+        level, keys, among = self.narrowing.top, self.keys, self.lists[c]
+        n = self.narrowing.narrow(level, g, start, stop, among, _SHORT, _PROBES)
+        if n < 0:
+            return False
+        if n < among.n and n <= len(level.norm):
+            lists = (
+                *level[3:], np.zeros(1, np.int64), np.array([n]), np.zeros(1, np.float32)
+            )  # fmt: skip
+        else:
+            floors = np.append(keys.floors[:c], np.float32(0))
+            lists = (*keys[:3], keys.starts[: c + 1], keys.sizes[: c + 1], floors)
+        self._answer(start, stop, lists)
+        return True
 
-    def _answer(self, start: int, stop: int, among: Candidates, largest: float) -> None:
-        self.screened += among.n * (stop - start)
-        narrowing, groups = self.narrowing, self.narrowing.groups
-        rows, d = narrowing.key, self.rows.shape[1]
-        if among.n < len(rows):
-            _pruned_leaf.gather(rows, among.which, among.n, self.rows)
-            rows = readonly(self.rows)
-        block = block_size(among.n, d, rows.itemsize)
-        stride = max(1, _KEY_BYTES // (block * max(1, d) * rows.itemsize))
-        _pruned_leaf.answer_leaf(
-            self.query, groups.size, groups.order, start, stop, rows, among.which, among.n,
-            self.value, narrowing.guard * largest, narrowing.absolute, block, stride,
-            *self.workspace, *self.outputs, groups.shape.vectors, groups.shape.unroll,
+    def _answer(self, start: int, stop: int, lists: tuple[NDArray[Any], ...]) -> None:
+        narrowing = self.narrowing
+        groups = narrowing.groups
+        self.screened += _pruned_leaf.answer(
+            self.query, groups.unit, groups.size, groups.order, narrowing.best, start, stop,
+            groups.shape.leaf, narrowing.key, narrowing.factor, self.value, *lists,
+            *narrowing.guards, narrowing.absolute, narrowing.probes, narrowing.panel,
+            narrowing.table, *self.workspace, *self.outputs, groups.shape.vectors,
+            groups.shape.unroll,
         )  # fmt: skip
 
 
@@ -251,14 +256,21 @@ def _search_entry(
     indptr: NDArray[np.int64], indices: NDArray[np.int64],
 ) -> int:  # fmt: skip
     best = np.full(problem.n_queries, -np.inf, problem.dtype)
+    idle: list[_Search] = []  # with their room, which takes a while to get
     screened = []
 
     def attend(start: int, stop: int) -> None:
-        narrowing = _Narrowing(problem, b, keys, groups, best)
-        search = _Search(problem, b, narrowing, answer, indptr, indices)
+        if idle:
+            search = idle.pop()
+        else:
+            narrowing = _Narrowing(problem, b, keys, groups, best)
+            search = _Search(problem, b, narrowing, keys, answer, indptr, indices)
+        before = search.screened
         for first in range(start, stop, _TOGETHER):
-            search.visit(groups.tops[first : min(first + _TOGETHER, stop) + 1], keys.all)
-        screened.append(search.screened)
+            tops = groups.tops[first : min(first + _TOGETHER, stop) + 1].tolist()
+            search.visit(list(pairwise(tops)))
+        screened.append(search.screened - before)
+        idle.append(search)
 
     n_tops = len(groups.tops) - 1
     for_each_range(attend, n_tops, -(-n_tops // (16 * problem.num_threads)), problem.num_threads)
