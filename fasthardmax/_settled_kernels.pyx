@@ -2,8 +2,8 @@
 """Who settles, and where settled points are: one pass over some rows, without the GIL.
 
 The arrays are those of :class:`fasthardmax._settled.Settled`; none is larger than the points.
-``begin`` is where all points were at layer 0. Who settled then has ``entry`` 0; who did not has k > 0
-for row k - 1 of the arrays ``late``, ``error`` and ``since``; before, all have -1.
+``begin`` is where all points were at layer 0. Who settled then has ``entry`` 0; who did not has
+k > 0 for row k - 1 of the arrays ``late``, ``error`` and ``since``; before, all have -1.
 """
 
 from libc.math cimport fabs
