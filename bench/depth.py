@@ -81,15 +81,17 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A Gaussian cloud whose layers are stepped, and how many of them lie between checkpoints."""
+    """A cloud that settles slowly: on a circle, random SPD ``A``, alpha 0.05; with checkpoints.
+
+    ``checkpoint`` is how many of its layers lie between two.
+    """
 
     n: int
-    d: int
     layers: int
     checkpoint: int
 
 
-STORED = [Stored(100_000, 3, 100, 10)]
+STORED = [Stored(100_000, 50, 5)]
 BATCHES = [Batch(50_000, 128, 2, 8, method) for method in ("settling", "stepped")]
 
 
@@ -119,7 +121,7 @@ def batches(quick: bool) -> list[Batch]:
 
 def stored(quick: bool) -> list[Stored]:
     """Runs that can be resumed."""
-    return [Stored(10_000, 3, 20, 5)] if quick else STORED
+    return [Stored(2_000, 20, 5)] if quick else STORED
 
 
 def depth(field: Field) -> Iterator[Record]:
@@ -181,9 +183,11 @@ def _measure_batch(batch: Batch, field: Field) -> Record:
 
 
 def _measure_stored(run: Stored, field: Field) -> Record:
-    x = Cloud("gaussian", run.n, run.d).points()
+    cloud = Cloud("circle", run.n, 2, "SPD", 0.05)
+    x = cloud.points()
     options: dict[str, Any] = {
-        "alpha": 0.5, "n_layers": run.layers, "method": "stepped", "num_threads": field.cores,
+        "alpha": cloud.alpha, "A": cloud.matrix(), "n_layers": run.layers,
+        "num_threads": field.cores,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "run")

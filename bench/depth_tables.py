@@ -65,12 +65,12 @@ def stored(results: Results) -> str:
         saved, plain = (spread(record["seconds"][name]).median for name in ("saved", "layers"))
         each = 1e3 * (saved - plain) / (case["layers"] // case["checkpoint"])
         rows.append([
-            f"n = {case['n']:,}, d = {case['d']}", case["layers"], case["checkpoint"],
+            f"n = {case['n']:,}", case["layers"], case["checkpoint"],
             f"{plain:.3g}", f"{saved:.3g}", f"{each:.3g}", percent(record["wrong"]),
         ])  # fmt: skip
     header = [
-        "Gaussian, float64, stepped", "layers", "saved every so many", "seconds without",
-        "seconds with", "ms for each checkpoint", "points wrong",
+        "circle, float64, d = 2, A = random SPD, alpha = 0.05", "layers", "saved every so many",
+        "seconds without", "seconds with", "ms for each checkpoint", "points wrong",
     ]  # fmt: skip
     return markdown(header, rows)
 

@@ -75,7 +75,7 @@ def test_section_table_and_figure(monkeypatch, tmp_path):
     monkeypatch.setattr(depth, "clouds", lambda quick: iter([Cloud("cube", 900, 3)]))
     monkeypatch.setattr(depth, "BATCHES", [Batch(1, 9, 2, 3, "settling")])
     monkeypatch.setattr(depth, "batches", lambda quick: [Batch(30, 20, 2, 3, "settling")])
-    monkeypatch.setattr(depth, "stored", lambda quick: [Stored(50, 2, 6, 2)])
+    monkeypatch.setattr(depth, "stored", lambda quick: [Stored(50, 6, 2)])
     with Track(TINY) as track:
         records = list(SECTIONS["depth"](Field(track, None, 2, quick=True)))
     assert [record["wrong"] for record in records] == [0, 0, 0]
@@ -84,7 +84,7 @@ def test_section_table_and_figure(monkeypatch, tmp_path):
     text = report.render(results)
     assert "| cube, n = 900, d = 3, A = I, alpha = 0.5 |" in text
     assert "| 30 clouds of 20 points, d = 2 | 3 | settling |" in text
-    assert "| n = 50, d = 2 | 6 | 2 |" in text
+    assert "| n = 50 | 6 | 2 |" in text
     assert figures.depth(results, tmp_path / "depth.png")
     assert (tmp_path / "depth.png").stat().st_size > 0
     assert not figures.depth(results_with({}), tmp_path / "none.png")
