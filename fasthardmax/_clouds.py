@@ -15,9 +15,9 @@ from .numerics import compute_dtype
 __all__ = ["Clouds", "read_clouds"]
 
 # The C library of Linux returns freed memory to the system beyond twice the largest array freed so
-# far, of at most 32 MiB. To have it cleared anew takes a run longer than half of all else.
+# far, of at most 32 MiB. To have it all cleared anew takes a run half as long again.
 _FREED = (1 << 25) - (1 << 16)
-_LARGE = 1 << 22
+_LARGE = 1 << 20
 
 
 class Clouds(NamedTuple):

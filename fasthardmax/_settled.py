@@ -100,14 +100,19 @@ class Settled:
     @property
     def first(self) -> Index:
         """The lowest winner of each point; of settled points, that with which they settled."""
-        self._lent = True
-        return self._first.reshape(self._shape[:2])
+        return self._lend(self._first)
 
     @property
     def count(self) -> Index:
         """The number of winners of each point; of settled points, as they settled."""
+        return self._lend(self._count)
+
+    def _lend(self, array: Index) -> Index:
+        """Not copied, but read-only: the next search that finds others makes a copy."""
         self._lent = True
-        return self._count.reshape(self._shape[:2])
+        view = array.reshape(self._shape[:2])
+        view.setflags(write=False)
+        return view
 
     @property
     def roots(self) -> Index:

@@ -2,8 +2,8 @@
 """Who settles, and where settled points are: one pass over some rows, without the GIL.
 
 The arrays are those of :class:`fasthardmax._settled.Settled`; none is larger than the points.
-``begin`` is where all points were at layer 0. Who settled then has ``entry`` 0; who did not has k > 0
-for row k - 1 of the arrays ``late``, ``error`` and ``since``; before, all have -1.
+``begin`` is where all points were at layer 0. Who settled then has ``entry`` 0; who did not has
+k > 0 for row k - 1 of the arrays ``late``, ``error`` and ``since``; before, all have -1.
 """
 
 from libc.math cimport fabs
@@ -83,21 +83,24 @@ def place(
 ):
     """Where the points of blocks ``start`` to ``stop`` are, and who is at its limit.
 
-    Block b is ``length`` points of one cloud, from ``blocks[b] * length`` on; b alone stands for
-    ``blocks[b]`` where that is None.
+    Block b is ``length`` points of one cloud, from ``blocks[b] * length`` on. Where ``blocks`` is
+    None, it is point b.
     """
-    cdef Py_ssize_t d = begin.shape[1], b, at, there = start * length
+    cdef Py_ssize_t d = begin.shape[1], b, at, end, there = start * length
     cdef bint single = near.shape[0] == 1
     cdef real bound
     with nogil:
-        if blocks is None and single:
+        while blocks is None and start < stop:
+            b = start // n
+            end = min(stop, (b + 1) * n)
             _put_range(
                 &begin[0, 0], &late[0, 0], &error[0, 0], &means[0, 0], &goes[0],
-                &entry[0], &since[0], &remaining[0], layer, near[0], d, there, stop * length, &out[0, 0], &arrived[0],
+                &entry[0], &since[0], &remaining[0], layer, near[b], d, start, end,
+                &out[0, 0], &arrived[0],
             )
-            start = stop
+            start = end
         for b in range(start, stop):
-            at = (b if blocks is None else blocks[b]) * length
+            at = blocks[b] * length
             bound = near[0] if single else near[at // n]
             _put_range(
                 &begin[0, 0], &late[0, 0], &error[0, 0], &means[0, 0], &goes[0],

@@ -44,7 +44,8 @@ class Trajectory:
         Layer number to points; layer 0 is the start.
     winners : mapping of int to Winners
         Layer number to the tie sets of the points of that layer, for the recorded layers. These two
-        are dictionaries, or read from the disk at each look where a store recorded.
+        are dictionaries, or read from the disk at each look where a store recorded. Settling gives
+        read-only ones, which layers without a search share.
     leader_layer : ndarray of int64, shape (n,)
         The layer at which each point emerged as a leader, the first with ``C_i = {i}``; -1 if it
         did not. Coincident points tie with each other and so are never leaders.

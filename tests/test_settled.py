@@ -65,6 +65,25 @@ def test_settled_points_are_on_their_way(d: int, dtype: Any) -> None:
                 assert abs(Fraction(float(x)) - exact) <= 2 * ulp
 
 
+def test_what_was_asked_for_is_not_changed_later() -> None:
+    start = gaussian(150, 3, DTYPES[1])
+    clouds = start[None].copy()
+    layers = _layers(clouds)
+    seen = []
+    for layer in range(5):
+        if layer:
+            layers.go_to(layer)
+        layers.search()
+        asked = layers.points, layers.first, layers.count, layers.labels, layers.settled_at
+        seen += [(array, array.copy()) for array in asked]
+    assert layers.n_queries > len(start)
+    for array, before in seen:
+        assert_same_bits(array, before)
+    assert_same_bits(clouds[0], start)
+    with pytest.raises(ValueError, match="read-only"):
+        layers.first[0, 0] = 0
+
+
 @each_dtype
 def test_blocks_and_single_points_are_placed_as_all_are(dtype: Any) -> None:
     clouds = np.stack([ball(30, 2, np.dtype(dtype)), gaussian(30, 2, np.dtype(dtype))])
