@@ -20,7 +20,7 @@ from ._decide import (
     pack,
     score_block,
 )
-from ._jit import compiled, part, turn
+from ._jit import compiled, part
 from ._rough import count_reaching, lead_blocks, pack_rough, raise_least, round_keys
 from ._sharing import share_turns
 from ._vectors import (
@@ -58,7 +58,7 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bi
     return some != 0
 
 
-@turn
+@part
 def _screen(
     query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
     origin, start, stop, first_block, last_block, block, stride, verdict, packed, bias, tables,
@@ -189,7 +189,7 @@ def _pays(found, lanes, n_blocks, tables):
     return (found - lanes) * _WORTH <= n_blocks * lanes * tables.itemsize
 
 
-@turn
+@part
 def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough):
     """Turn the tables of panels start..stop-1 into winners and means.
 
@@ -231,7 +231,8 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
                     )  # fmt: skip
                     raise_least(lanes, doubt, p, top, lead, best, least)
                     found = count_reaching(tables, p, n_blocks, least)
-                    done[:] = lead
+                    for lane in range(width):
+                        done[lane] = lead[lane]
             if _pays(found, lanes, n_blocks, tables):
                 failures[slot] = max(failures[slot] - 1, -_FORGIVEN)
             else:
@@ -257,7 +258,7 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
         )  # fmt: skip
 
 
-@turn
+@part
 def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
     """Screen and decide panels start..stop-1."""
     query, key, _, query_of, key_of, _, mask_of, _, _ = inputs
@@ -272,7 +273,7 @@ def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
     _decide(slot, start, stop, slot, inputs, masks, plan, places, outputs, rough)
 
 
-@turn
+@part
 def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
     """Screen and decide some panels; where causal, the longest first."""
     n_panels, n_turns, panels = plan[:3]
@@ -292,7 +293,7 @@ def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
         _attend(slot, start, stop, inputs, masks, plan, places, outputs, None)
 
 
-@turn
+@part
 def _screen_turn(slot, number, inputs, masks, plan, places, outputs):
     """Screen some blocks of keys against all panels."""
     query, key, _, query_of, key_of, _, mask_of, _, _ = inputs
