@@ -31,9 +31,9 @@ from ._vectors import (
     screen_block,
 )
 
-# Bytes pay where they leave at most itemsize blocks in so many to look at; so many panels without a
-# failure make good for two with one.
-_WORTH, _FORGIVEN = 64, 8
+# Bytes pay where they leave at most itemsize blocks in so many to look at, each of which costs as
+# much as so many more products; so many panels without a failure make good for two with one.
+_WORTH, _LOOK, _FORGIVEN = 64, 200, 8
 
 
 @part
@@ -184,9 +184,9 @@ def _thresholds(
 
 
 @part
-def _pays(found, lanes, n_blocks, tables):
-    """Whether so many blocks to look at are few beside what bytes save."""
-    return (found - lanes) * _WORTH <= n_blocks * lanes * tables.itemsize
+def _pays(found, lanes, n_blocks, products, itemsize):
+    """Whether so many blocks to look at, of so many products, are few beside what bytes save."""
+    return (found - lanes) * _WORTH * (products + _LOOK) <= n_blocks * lanes * products * itemsize
 
 
 @part
@@ -205,7 +205,7 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
     lead, done = numbers[slot, 3], numbers[slot, 4]
     last, tries = counters[slot, 0], counters[slot, 1]
     n_queries, n_keys = query.shape[1], key.shape[1]
-    width = tables.shape[2]
+    width, products = tables.shape[2], block * query.shape[2]
     per_batch = -(-n_queries // width)
     for panel in range(start, stop):
         b, i0, p = panel // per_batch, panel % per_batch * width, panel - start
@@ -224,7 +224,13 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
             found = count_reaching(tables, p, n_blocks, least)
             if found > lanes + lanes // 2:
                 lead_blocks(lanes, doubt, p, top, lead)
-                if _pays(count_reaching(tables, p, n_blocks, lead), lanes, n_blocks, tables):
+                if _pays(
+                    count_reaching(tables, p, n_blocks, lead),
+                    lanes,
+                    n_blocks,
+                    products,
+                    tables.itemsize,
+                ):
                     again[slot] += add_winners(
                         q, k, i0, lanes, causal, rule, yes, plus, lead, done,
                         block, n_blocks, n_visible, tables, p, tries, best, last, scores, f, c,
@@ -233,7 +239,7 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
                     found = count_reaching(tables, p, n_blocks, least)
                     for lane in range(width):
                         done[lane] = lead[lane]
-            if _pays(found, lanes, n_blocks, tables):
+            if _pays(found, lanes, n_blocks, products, tables.itemsize):
                 failures[slot] = max(failures[slot] - 1, -_FORGIVEN)
             else:
                 failures[slot] += _FORGIVEN // 2

@@ -33,8 +33,9 @@ _AT_ONCE = 1 << 33  # and of a thread between two looks for an interruption: som
 _TOGETHER = 8
 _KEY_BYTES = 1 << 16
 _TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
-# Screening in bytes: features, and rows of queries and keys, for which it pays; rows in one turn.
-_BYTES_FROM, _BYTES_TO, _BYTES_ROWS = 32, 1 << 16, 256
+# Screening in bytes: features, rows of queries and keys, and bytes of keys, for which it pays; rows
+# in one turn.
+_BYTES_FROM, _BYTES_TO, _BYTES_ROWS, _BYTES_SIZE = 4, 1 << 16, 256, 1 << 16
 _ROUNDED_ROWS = 512
 _MORE_LOOKS = 3  # blocks scored again for each query, where there would be one
 # Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured).
@@ -223,6 +224,7 @@ def _in_bytes(problem: Problem) -> bool:
         and _BYTES_FROM <= problem.n_features <= _BYTES_TO
         and problem.n_queries >= _BYTES_ROWS
         and problem.n_keys >= _BYTES_ROWS
+        and problem.n_keys * problem.n_features * problem.dtype.itemsize >= _BYTES_SIZE
         and float(problem.key_peak.max(axis=1).min()) > _least_peak(problem.dtype)
     )
 
