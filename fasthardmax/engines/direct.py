@@ -38,8 +38,10 @@ _TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
 _BYTES_FROM, _BYTES_TO, _BYTES_ROWS, _BYTES_SIZE = 4, 1 << 16, 256, 1 << 16
 _ROUNDED_ROWS = 512
 _MORE_LOOKS = 3  # blocks scored again for each query, where there would be one
-# Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured).
+# Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured); in
+# bytes, where those serve, whatever the dtype.
 _PAIR, _PAIR_FEATURE = 0.01, 0.045
+_BYTES_PAIR, _BYTES_PAIR_FEATURE = 0.04, 0.0055
 # Masks that are absent: never read, of the type of those that are present.
 _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
 _NONE_ADDED = {
@@ -49,10 +51,15 @@ _NONE_ADDED = {
 _VERDICTS = {np.dtype(t): np.array([-np.inf, 0], t) for t in ("f4", "f8")}
 
 
-def forecast(problem: Problem) -> float:
-    """About how many nanoseconds :func:`run` takes on one core where few keys tie."""
-    each = (_PAIR + _PAIR_FEATURE * problem.n_features) * problem.dtype.itemsize / 8
-    return problem.n_pairs * each
+def forecast(problem: Problem, bytes_serve: bool = True) -> float:
+    """About how many nanoseconds :func:`run` takes on one core where few keys tie.
+
+    Whether screening in bytes serves depends on the data: seldom where many keys are near ties.
+    """
+    d = problem.n_features
+    if bytes_serve and _in_bytes(problem):
+        return problem.n_pairs * (_BYTES_PAIR + _BYTES_PAIR_FEATURE * d)
+    return problem.n_pairs * (_PAIR + _PAIR_FEATURE * d) * problem.dtype.itemsize / 8
 
 
 def run(problem: Problem) -> Answer:
