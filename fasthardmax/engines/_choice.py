@@ -51,7 +51,8 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     if not _loaded("direct") and _spent < LOADING_WORK:
         return Choice(ENGINES["compiled"], "no other is loaded, which takes longer than this", {})
     others: dict[str, str] = {}
-    all_pairs = ENGINES["direct"].load().forecast(problem)
+    direct = ENGINES["direct"].load()
+    all_pairs, products = direct.forecast(problem), direct.forecast(problem, bytes_serve=False)
     best, least = ENGINES["direct"], 1.0
     for name, engine in SELECTIVE.items():
         if not _loaded(name) and (small or _spent < SELECTIVE_LOADING_WORK):
@@ -63,7 +64,7 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
         if least < _FEW:
             others[name] = "not asked: a look at the data would not pay"
             continue
-        share = engine.load().forecast(problem, all_pairs) / all_pairs
+        share = engine.load().forecast(problem, products) / all_pairs
         others[name] = f"forecast: {share:.2g} of the time of all pairs"
         if share < least:
             best, least = engine, share

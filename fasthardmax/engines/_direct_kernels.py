@@ -20,7 +20,7 @@ from ._decide import (
     pack,
     score_block,
 )
-from ._jit import compiled, part, turn
+from ._jit import compiled, part
 from ._rough import count_reaching, lead_blocks, pack_rough, raise_least, round_keys
 from ._sharing import share_turns
 from ._vectors import (
@@ -31,9 +31,9 @@ from ._vectors import (
     screen_block,
 )
 
-# Bytes pay where they leave at most itemsize blocks in so many to look at; so many panels without a
-# failure make good for two with one.
-_WORTH, _FORGIVEN = 64, 8
+# Bytes pay where they leave at most itemsize blocks in so many to look at, each of which costs as
+# much as so many more products; so many panels without a failure make good for two with one.
+_WORTH, _LOOK, _FORGIVEN = 64, 200, 8
 
 
 @part
@@ -58,7 +58,7 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bi
     return some != 0
 
 
-@turn
+@part
 def _screen(
     query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
     origin, start, stop, first_block, last_block, block, stride, verdict, packed, bias, tables,
@@ -184,12 +184,12 @@ def _thresholds(
 
 
 @part
-def _pays(found, lanes, n_blocks, tables):
-    """Whether so many blocks to look at are few beside what bytes save."""
-    return (found - lanes) * _WORTH <= n_blocks * lanes * tables.itemsize
+def _pays(found, lanes, n_blocks, products, itemsize):
+    """Whether so many blocks to look at, of so many products, are few beside what bytes save."""
+    return (found - lanes) * _WORTH * (products + _LOOK) <= n_blocks * lanes * products * itemsize
 
 
-@turn
+@part
 def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough):
     """Turn the tables of panels start..stop-1 into winners and means.
 
@@ -205,7 +205,7 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
     lead, done = numbers[slot, 3], numbers[slot, 4]
     last, tries = counters[slot, 0], counters[slot, 1]
     n_queries, n_keys = query.shape[1], key.shape[1]
-    width = tables.shape[2]
+    width, products = tables.shape[2], block * query.shape[2]
     per_batch = -(-n_queries // width)
     for panel in range(start, stop):
         b, i0, p = panel // per_batch, panel % per_batch * width, panel - start
@@ -224,15 +224,22 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
             found = count_reaching(tables, p, n_blocks, least)
             if found > lanes + lanes // 2:
                 lead_blocks(lanes, doubt, p, top, lead)
-                if _pays(count_reaching(tables, p, n_blocks, lead), lanes, n_blocks, tables):
+                if _pays(
+                    count_reaching(tables, p, n_blocks, lead),
+                    lanes,
+                    n_blocks,
+                    products,
+                    tables.itemsize,
+                ):
                     again[slot] += add_winners(
                         q, k, i0, lanes, causal, rule, yes, plus, lead, done,
                         block, n_blocks, n_visible, tables, p, tries, best, last, scores, f, c,
                     )  # fmt: skip
                     raise_least(lanes, doubt, p, top, lead, best, least)
                     found = count_reaching(tables, p, n_blocks, least)
-                    done[:] = lead
-            if _pays(found, lanes, n_blocks, tables):
+                    for lane in range(width):
+                        done[lane] = lead[lane]
+            if _pays(found, lanes, n_blocks, products, tables.itemsize):
                 failures[slot] = max(failures[slot] - 1, -_FORGIVEN)
             else:
                 failures[slot] += _FORGIVEN // 2
@@ -257,7 +264,7 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
         )  # fmt: skip
 
 
-@turn
+@part
 def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
     """Screen and decide panels start..stop-1."""
     query, key, _, query_of, key_of, _, mask_of, _, _ = inputs
@@ -272,7 +279,7 @@ def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
     _decide(slot, start, stop, slot, inputs, masks, plan, places, outputs, rough)
 
 
-@turn
+@part
 def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
     """Screen and decide some panels; where causal, the longest first."""
     n_panels, n_turns, panels = plan[:3]
@@ -292,7 +299,7 @@ def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
         _attend(slot, start, stop, inputs, masks, plan, places, outputs, None)
 
 
-@turn
+@part
 def _screen_turn(slot, number, inputs, masks, plan, places, outputs):
     """Screen some blocks of keys against all panels."""
     query, key, _, query_of, key_of, _, mask_of, _, _ = inputs

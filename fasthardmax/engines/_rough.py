@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from ._jit import part, turn
+from ._jit import part
 from ._vectors import VECTOR_BYTES, bit_count, hits
 
 __all__ = [
@@ -64,7 +64,7 @@ def _round(numbers, i, inverse, offset, rounded, at):
     return kept, missed, total
 
 
-@turn
+@part
 def round_keys(slot, number, key, inverse, rows, rounded, kept, missed):
     """Round some keys of one entry of the batch; note the largest squared lengths among them."""
     n_keys = key.shape[1]
