@@ -156,7 +156,7 @@ def arrange_keys(problem: Problem, k: int) -> Keys:
     for share in _LONGEST[:n_longest]:
         floor = few[-max(1, int(share * len(few)))]
         at, size = starts[-1], sizes[-1]
-        n_longer = np.count_nonzero(norm[at : at + size] > floor)
+        n_longer = int(np.count_nonzero(norm[at : at + size] > floor))
         if 2 * n_longer < share * n or 4 * n_longer > 3 * size:
             break  # norms hardly differ
         to = at + _whole_tiles(size)

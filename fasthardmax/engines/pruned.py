@@ -41,10 +41,12 @@ _PROBES, _MOST_PROBES = 128, 1024
 # Of so few keys a top group keeps all.
 _SHORT = 1 << 13
 
-# By item size. What grouping and narrowing cost beside all pairs, fitted to 113 measurements on 14
-# kinds of points at d = 2..64, n = 2e4..1e5; and from how many multiply-adds on an estimate takes
-# less than some 3 % of them.
-_COSTS = {8: (1.0, 0.35), 4: (1.75, 0.45)}
+# What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says: for
+# itself, for each query, and for each number in it; and, by item size, what narrowing costs beside
+# all pairs. Fitted to 77 measurements on 8 kinds of points at d = 3..32, n = 2e4 and 6e4.
+_CALL, _ASK, _FEATURE = 2.8e6, 840.0, 3.5
+_NARROW = {8: 0.4, 4: 0.5}
+# And from how many multiply-adds on an estimate takes less than some 6 % of them.
 _WORTH_A_LOOK = {8: 1.5e9, 4: 3e9}
 
 _NO_LIST = np.empty(0, np.int64)
@@ -89,13 +91,13 @@ def forecast(problem: Problem, all_pairs: float) -> float:
     Infinite where even grouping the queries would take as long, and where :func:`estimate` would
     cost more than a few per cent of all pairs.
     """
-    d = problem.n_features
-    overhead, slope = _COSTS[problem.dtype.itemsize]
-    grouping = overhead * (8 + 130 / (d + 2)) / math.sqrt(max(1, problem.n_queries))
-    if grouping >= 1 or problem.n_pairs * (d + 2) < _WORTH_A_LOOK[problem.dtype.itemsize]:
+    d, itemsize = problem.n_features, problem.dtype.itemsize
+    n_rows = problem.n_batch * problem.n_queries
+    grouping = _CALL + n_rows * (_ASK + _FEATURE * d * itemsize)
+    if grouping >= all_pairs or problem.n_pairs * (d + 2) < _WORTH_A_LOOK[itemsize]:
         return math.inf
     share = estimate(problem)
-    return all_pairs * (grouping + share + slope * math.sqrt(share))
+    return grouping + all_pairs * (share + _NARROW[itemsize] * math.sqrt(share))
 
 
 def estimate(problem: Problem) -> float:
