@@ -95,9 +95,9 @@ def share_left(keys: NDArray[Any]) -> float:
     n, d = keys.shape
     some = np.ascontiguousarray(keys[:: max(1, n // _SOME_TRIED)])
     n_looked_at, top = len(some), float(np.abs(some).max())
-    some, _, _ = distinct_keys(some)
-    if d not in _LOSING or top == 0:
-        return 1.0
+    some, _, n_distinct = distinct_keys(some)
+    if d not in _LOSING or n_distinct == 1:
+        return n_distinct / n_looked_at
     relative, _, slip = margins(d, keys.dtype)
     exponent = math.frexp(top)[1]
     shares = []

@@ -164,28 +164,29 @@ class _Narrowing:
         )
 
     def narrow(
-        self, level: _Level, g: int, start: int, stop: int, among: Candidates, short: int,
-        n_probes: int,
+        self, level: _Level, g: int, start: int, stop: int, among: Candidates, n_probes: int,
+        short: int = 0, exactly: bool = True,
     ) -> int:  # fmt: skip
         """How many of ``among`` may win for rows start..stop-1; ``level`` gets them if not all.
 
-        -1 where keys that are not in ``among`` may win too; up to ``short`` are all kept.
+        -1 where keys that are not in ``among`` may win too; up to ``short`` are all kept, and none
+        if it is not to be said ``exactly``.
         """
         groups = self.groups
         kept: int
         kept, _, _ = _pruned_keys.narrow(
             groups.unit, groups.size, self.best, start, stop, self.key, self.factor, *among, short,
-            *level[:3], g, *self.guards, self.absolute, n_probes, self.probes, self.panel,
+            exactly, *level[:3], g, *self.guards, self.absolute, n_probes, self.probes, self.panel,
             self.table, groups.shape.vectors, groups.shape.unroll, *level[3:],
         )  # fmt: skip
         return kept
 
     def count_for_leaf(self, start: int, stop: int, lists: list[Candidates]) -> int:
-        """How many keys may win for a leaf."""
+        """About how many keys may win for a leaf."""
         for among in lists:
             n_probes = _pruned_leaf.count_probes(among.n, _MOST_PROBES)
             self.aim(self.leaf, [(start, stop)], among)
-            kept = self.narrow(self.leaf, 0, start, stop, among, 0, n_probes)
+            kept = self.narrow(self.leaf, 0, start, stop, among, n_probes, exactly=False)
             if kept >= 0:
                 break
         return kept
@@ -228,7 +229,7 @@ class _Search:
     def _visit(self, g: int, start: int, stop: int, c: int) -> bool:
         """Answer the queries of group g of those aimed at, if the keys of list ``c`` are enough."""
         level, keys, among = self.narrowing.top, self.keys, self.lists[c]
-        n = self.narrowing.narrow(level, g, start, stop, among, _SHORT, _PROBES)
+        n = self.narrowing.narrow(level, g, start, stop, among, _PROBES, _SHORT)
         if n < 0:
             return False
         if n < among.n and n <= len(level.norm):
