@@ -46,7 +46,7 @@ _SHORT = 1 << 13
 # all pairs. Fitted to 77 measurements on 8 kinds of points at d = 3..32, n = 2e4 and 6e4.
 _CALL, _ASK, _FEATURE = 2.8e6, 840.0, 3.5
 _NARROW = {8: 0.4, 4: 0.5}
-# And from how many multiply-adds on an estimate takes less than some 6 % of them.
+# And from how many multiply-adds on an estimate takes less than some 8 % of them.
 _WORTH_A_LOOK = {8: 1.5e9, 4: 3e9}
 
 _NO_LIST = np.empty(0, np.int64)
@@ -103,12 +103,13 @@ def forecast(problem: Problem, all_pairs: float) -> float:
 def estimate(problem: Problem) -> float:
     """The share of query-key pairs that :func:`run` would screen, from a few leaves of a sample.
 
-    Only the first batch entry is looked at. A quarter of its queries is grouped as all of them
-    would be, into leaves half as full, and for eight of those the keys that may win are counted.
-    Narrower leaves keep fewer keys: where the share exceeds 0.05 the estimate is mostly up to a
-    third too low, and it may miss the few leaves that lie across clusters. It takes 1 to 3 % of
-    the time of all pairs where ``n_pairs * (n_features + 2)`` is 1e10, 0.3 to 0.8 % where it is
-    1e11: each leaf is one pass over the keys, in O(S d), the grouping in O(L**1.5 d).
+    Only the first batch entry is looked at. A quarter of its queries, or a sixteenth of many, is
+    grouped as all of them would be, into leaves half as full or a quarter, and for eight of those
+    the keys that may win are counted. Narrower leaves keep fewer keys: where the share exceeds 0.05
+    the estimate is mostly up to a third too low, and it may miss the few leaves that lie across
+    clusters. It takes 4 to 8 % of the time of all pairs where ``n_pairs * (n_features + 2)`` is
+    4e9, 0.4 % where it is 1e11: each leaf is one pass over the longest keys, or all, in O(S d), the
+    grouping in O(L**1.5 d).
     """
     if problem.n_pairs == 0:
         return 0.0
