@@ -14,7 +14,14 @@ import pytest
 from fasthardmax import hardmax_attention, hardmax_winners
 from fasthardmax._assemble import attention_problem
 from fasthardmax._problem import Problem, self_attention
-from fasthardmax.engines import _cones_index, cones, direct, reference
+from fasthardmax.engines import (
+    _cones_index,
+    _cones_margins,
+    _cones_outer,
+    cones,
+    direct,
+    reference,
+)
 from fasthardmax.index import HardmaxIndex
 
 from .cases import CASES
@@ -184,6 +191,33 @@ def test_a_dropped_candidate_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(_cones_index, "outer_keys", lambda *a: outer(*a)[1:])
     with pytest.raises(AssertionError, match="differ"):
         _check(problem)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("d", [3, 4, 5])
+@pytest.mark.parametrize("kind", ["two far clusters", "heavy tails", "near ties", "sphere"])
+def test_keys_that_lose_in_all_boxes_are_left_out(kind: str, d: int, dtype: DType) -> None:
+    """Whoever wins stays, for queries anywhere and on the boxes' borders."""
+    keys = HARD[kind](3000, d, dtype)
+    corners = np.array(list(itertools.product((-2, -1, 0, 1, 2), repeat=d)), dtype)
+    query = np.concatenate([gaussian(500, d, dtype), corners[corners.any(axis=1)]])
+    problem = self_attention(keys[None], query[None], 2)
+    answer = direct.run(problem)
+    indptr = np.concatenate([[0], np.cumsum(answer.count.reshape(-1))]).astype(np.int64)
+    winners = np.unique(direct.list_winners(problem, answer, indptr))
+    relative, absolute, slip = _cones_margins.margins(d, dtype)
+    exponent = int(np.frexp(np.abs(keys).max())[1])
+    kept = _cones_outer._losing_nowhere(keys, exponent, relative, absolute, slip, 2)
+    assert set(winners) <= set(kept)
+    if kind in ("two far clusters", "heavy tails") and d == 3:
+        assert len(kept) < len(keys) / 5
+
+
+def test_share_of_a_sample_that_is_left() -> None:
+    dtype = DTYPES[1]
+    assert _cones_outer.share_left(HARD["two far clusters"](5000, 3, dtype)) < 0.3
+    assert _cones_outer.share_left(sphere(5000, 3, dtype)) > 0.9
+    assert _cones_outer.share_left(HARD["all equal"](5000, 3, dtype)) < 0.01
 
 
 @pytest.mark.parametrize("listed", [0, 2])

@@ -23,13 +23,13 @@ from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
 from . import _cones_sweep as sweeping
 from ._arrays import powers, readonly, rows_of, scaled
+from ._cones_margins import margins
 from ._cones_outer import outer_keys
+from ._distinct import distinct_keys
 
-__all__ = ["MAX_FEATURES", "ConeIndex", "build", "kept_on_faces", "margins"]
+__all__ = ["MAX_FEATURES", "ConeIndex", "build", "margins"]
 
 MAX_FEATURES = 6
-_SOME = 1 << 14
-_SOME_TRIED = 1 << 10
 _GRID = {1: 1, 2: 128, 3: 16, 4: 8, 5: 8, 6: 4}  # cells per side of a face, at least
 # Cells of the table, at most one for so many of the keys left over, or of all.
 _PER_CELL = {1: 4, 2: 2, 3: 4, 4: 4, 5: 4, 6: 4}
@@ -73,36 +73,6 @@ class ConeIndex(NamedTuple):
         return int(np.count_nonzero(self.high >= 0))
 
 
-def margins(d: int, dtype: np.dtype[Any]) -> tuple[float, float, float]:
-    """``(relative, absolute, slip)`` by which a key must lose over a box to be left out of it.
-
-    Key p is left out of the box (c, h) because of key w only if
-
-        <c, p-w> + sum_g (h_g + slip) |p_g - w_g| + relative (|p|_1 + |w|_1) + absolute P < 0,
-
-    P the sum of the features' largest magnitudes. Then p does not win canonically for any query
-    that is looked up in the box and has M = max |q_f| >= 2 d eta / (absolute P).
-
-    Derivation. Let u be the unit roundoff of the dtype, v that of float64, and eta half the
-    smallest subnormal. The quotients t = q / M have an error of u |t| <= u (or eta, where they
-    underflow), t + 1 is rounded by at most 2 u, the scaling to a cell is by a power of two, and
-    boxes are divided at multiples of powers of two: the query looked up in a box is within 4 u of
-    it, and ``slip`` is twice that. A canonical score errs by at most
-    gamma_d sum_f |q_f p_f| + d eta <= M gamma_d |p|_1 + d eta, with gamma_d = d u / (1 - d u)
-    <= (d + 1) u. So p loses to w if <t, p - w> + (d + 1) u (|p|_1 + |w|_1) + 2 d eta / M < 0, and
-    the last term is at most absolute P. The left side above is formed in float64. Its terms add
-    up, without signs, to at most 2 (|p|_1 + |w|_1) + absolute P but for factors 1 + 8 u, and no
-    term is rounded more than 4 d + 8 times, so it errs by less than
-    (8 d + 24) v (|p|_1 + |w|_1 + absolute P). ``relative`` is the sum of both, and ``absolute`` is
-    u^2, so that M may be small. w may itself be left out because of a third key: the inequalities
-    add up, and the chain ends at a key that stays. And w may be a mean of keys, at most 2 d of them
-    with equal weights: for any t, p loses to at least one of those.
-    """
-    info = np.finfo(dtype)
-    u, v = float(info.eps) / 2, 2.0**-53
-    return (d + 1) * u + (8 * d + 24) * v, u * u, 8 * u
-
-
 def build(
     keys: NDArray[Any], peak: NDArray[Any], num_threads: int, n_queries: float = math.inf
 ) -> ConeIndex:
@@ -126,7 +96,7 @@ def build(
         short = np.ldexp(1.5 * d * (tiny / absolute) / total, -exponent).astype(dtype)
         least = np.nextafter(short, dtype.type(np.inf))
     outer = outer_keys(keys, exponent, relative, absolute * total, slip, num_threads)
-    distinct, group, n_groups = _distinct(keys if len(outer) == n else rows_of(keys, outer))
+    distinct, group, n_groups = distinct_keys(keys if len(outer) == n else rows_of(keys, outer))
     grid = _GRID[d]
     while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(
         max(n_groups // _PER_CELL[d], n // _KEYS_PER_CELL[d]), _CELLS
@@ -157,21 +127,6 @@ def build(
         rows_of(distinct, named), spans, members, table, grid, low, high, at.astype(dtype), lists,
         boxes, least, dtype.type(0),
     )  # fmt: skip
-
-
-def kept_on_faces(keys: NDArray[Any]) -> float:
-    """How many of a sample of ``keys`` may win on each face before it is divided, as a share.
-
-    Added up over the faces, so at most 2 d. It takes some 0.2 ms.
-    """
-    n, d = keys.shape
-    distinct, _, _ = _distinct(np.ascontiguousarray(keys[:: max(1, n // _SOME_TRIED)]))
-    relative, _, slip = margins(d, keys.dtype)
-    exponent = math.frexp(float(np.abs(distinct).max()))[1]
-    table = np.empty((2 * d, 1), np.int32)
-    limits = (slip, 1.0, 1, 1, len(distinct), 0.0, 0.0)
-    parts = _divide(distinct, (exponent, relative, 0.0), 1, table, limits, 1)
-    return sum(len(lists) for _, _, _, lists in parts) / min(n, _SOME_TRIED)
 
 
 def _divide(
@@ -269,19 +224,3 @@ def _members(
     members = np.empty(spans[n], np.int64)
     kernels.enlist(group, outer, number, spans[: n + 1], members)
     return named[:n], spans[: n + 1], members
-
-
-def _distinct(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], int]:
-    """Distinct keys, the number of each key among them, and how many they are.
-
-    To tell equal keys apart is slower but not wrong: a sample shows whether they are many.
-    """
-    keys = keys + keys.dtype.type(0)  # -0 becomes 0, which scores the same
-    n = len(keys)
-    group, first = np.empty(n, np.int32), np.empty(n, np.int32)
-    unsigned = f"u{keys.dtype.itemsize}"
-    sample = np.ascontiguousarray(keys[:: max(1, n // _SOME)])
-    if kernels.collapse(sample.view(unsigned), group, first) == len(sample):
-        return keys, np.arange(n, dtype=np.int32), n
-    n_groups = kernels.collapse(keys.view(unsigned), group, first)
-    return rows_of(keys, first[:n_groups]), group, n_groups

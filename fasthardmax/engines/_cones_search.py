@@ -14,6 +14,7 @@ __all__ = ["FIRST", "LAST", "MEAN", "attend", "average", "list_ties"]
 MEAN, FIRST, LAST = 0, 1, 2
 # Queries handled at once: what they read is then fetched from memory at once as well.
 _BLOCK = 256
+_HELD = 64  # tie sets
 _DEPTH = 64  # of the tree of boxes, at most
 # In place of a table's entry, for a query too short for it.
 _SHORT = np.iinfo(np.int32).max
@@ -321,9 +322,8 @@ def attend(
     """
     alone = len(members) == len(candidates)
     tied = np.empty(len(candidates), np.int32)
-    held = np.empty(len(candidates), np.int32)
-    n_held = 0
-    held_row = -1
+    held = np.empty((_HELD, len(candidates)), np.int32)
+    n_held, held_row = np.zeros(_HELD, np.int64), np.empty(_HELD, np.int64)
     zero_row = -1
     scored = 0
     entries = np.empty(_BLOCK, np.int32)
@@ -370,17 +370,18 @@ def attend(
             if found == 1:
                 _write(i, tied[0], alone, spans, members, source, rows, mean, first, count)
                 continue
-            # Neighbours in a row often tie alike: the latest tie set is kept.
-            same = found == n_held
+            # Queries often tie alike: the latest tie sets are kept.
+            slot = (found + 3 * tied[0] + 5 * tied[found - 1]) % _HELD
+            same = found == n_held[slot]
             for t in range(found if same else 0):
-                same &= tied[t] == held[t]
+                same &= tied[t] == held[slot, t]
             if same:
-                _copy_row(mean, first, count, i, held_row)
+                _copy_row(mean, first, count, i, held_row[slot])
                 continue
             first[i], count[i] = _settle(tied, found, spans, members, value, ties, mean, i)
             for t in range(found):
-                held[t] = tied[t]
-            n_held, held_row = found, i
+                held[slot, t] = tied[t]
+            n_held[slot], held_row[slot] = found, i
     return scored
 
 

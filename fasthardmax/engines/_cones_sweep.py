@@ -1,7 +1,7 @@
 """Machine code that divides the directions of the plane into cells, by a sweep over slopes.
 
 On a face a key (g_0, g_1) is the line g_0 + t g_1. For any keys p and w with slopes p_1 >= w_1, if
-p loses to w at some t, by the margins that ``_cones_index.margins`` derives, it loses to w at every
+p loses to w at some t, by the margins that ``_cones_margins`` derives, it loses to w at every
 smaller t too, and where p_1 <= w_1 at every larger one. So a key may win in one interval only. Its
 ends are bounded by the crossings with any other keys; those used are neighbours by slope on the
 upper envelope. A crossing is a quotient of sums of three terms: its error is that of a change of

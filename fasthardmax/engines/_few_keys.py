@@ -109,8 +109,9 @@ def decide(typingctx, panels, p, key, n_keys, best, first, last, count, at, vect
             tile = scores([b.gep(key_data, [b.mul(place, n_features)]) for place in places])
             one = ir.Constant(integers, [1] * lanes)
             now = list(running)
+            if itemsize < 8:
+                places = [b.trunc(place, integers.element) for place in places]
             for place, line in zip(places, tile, strict=True):
-                place = b.trunc(place, integers.element) if itemsize < 8 else place
                 number = splat(place, integers)
                 for v, score in enumerate(line):
                     top, lowest, highest, several = now[v]

@@ -39,8 +39,8 @@ _ROWS_PER_RANGE = 1 << 13
 # than so many keys.
 _LONGEST, _LEAST_LONGEST = (1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64), 256
 _NORMS = 1 << 12  # norms looked at
-# A sample groups one query in so many, and looks at so many leaves.
-_ROWS_PER_ROW_SAMPLED, _LEAVES_SAMPLED = 4, 8
+# A sample groups one query in so many, of few queries and of many, and looks at so many leaves.
+_ROWS_PER_ROW_SAMPLED, _MANY, _LEAVES_SAMPLED = (4, 16), 1 << 15, 8
 
 
 class Shape(NamedTuple):
@@ -156,7 +156,7 @@ def arrange_keys(problem: Problem, k: int) -> Keys:
     for share in _LONGEST[:n_longest]:
         floor = few[-max(1, int(share * len(few)))]
         at, size = starts[-1], sizes[-1]
-        n_longer = np.count_nonzero(norm[at : at + size] > floor)
+        n_longer = int(np.count_nonzero(norm[at : at + size] > floor))
         if 2 * n_longer < share * n or 4 * n_longer > 3 * size:
             break  # norms hardly differ
         to = at + _whole_tiles(size)
@@ -246,11 +246,15 @@ def arrange_queries(problem: Problem, q: int, scale: float) -> Groups:
 def arrange_some_queries(
     problem: Problem, q: int, scale: float
 ) -> tuple[Groups, list[tuple[int, int]]]:
-    """A quarter of the queries, grouped like all, and the rows of a few leaves, half as full."""
+    """Some of the queries, grouped like all, and the rows of a few leaves.
+
+    Leaves are fuller than their share of the sample, for few rows have narrower caps.
+    """
     shape, n_cells, query = _shape(problem), _count_cells(problem), problem.query[q]
     if n_cells > 1:
-        query = query[_scattered(len(query), _ROWS_PER_ROW_SAMPLED)]
-        shape = shape._replace(leaf=max(1, shape.leaf // 2))
+        step = _ROWS_PER_ROW_SAMPLED[len(query) >= _MANY]
+        query = query[_scattered(len(query), step)]
+        shape = shape._replace(leaf=max(1, shape.leaf // math.isqrt(step)))
     cells = _arrange_cells(query, n_cells, scale, problem.num_threads)
     middles = (2 * np.arange(_LEAVES_SAMPLED) + 1) * len(query) // (2 * _LEAVES_SAMPLED)
     chosen = np.searchsorted(cells.borders, middles, side="right") - 1

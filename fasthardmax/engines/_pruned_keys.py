@@ -287,7 +287,7 @@ def _sift_differences(
 
 @compiled
 def narrow(
-    unit, size, best, start, stop, key, factor, tiles, norm, index, n_keys, floor, short,
+    unit, size, best, start, stop, key, factor, tiles, norm, index, n_keys, floor, short, exactly,
     centres, caps, along, g, guard, coarse, absolute,
     n_probes, probes, panel, table, vectors, unroll, out_tiles, out_norm, out_index,
 ):  # fmt: skip
@@ -297,6 +297,7 @@ def narrow(
     -1 where keys whose norm is at most ``floor``, none of which are given, may win too. ``best``
     (n,), lower bounds of the queries' best scores, is raised by a few probed keys. The kept keys
     are copied out where there is room for all; up to ``short`` given keys are all kept, uncopied.
+    If not ``exactly``, the number is an estimate and nothing is kept.
     """
     d = unit.shape[1]
     number, single = unit.dtype.type, np.float32
@@ -351,6 +352,8 @@ def narrow(
         if step == 1:
             kept = passed
             break
+        if not exactly:
+            return min(passed * step, kept), largest, least
         if 2 * passed * step > kept:
             break
     largest = single(0)

@@ -215,7 +215,7 @@ def answer(
             aim(unit, borders, guard, tiles[at * d :], among, centres, caps, along)
             found, largest, reach = narrow(
                 unit, size, best, begin, end, key, factor, tiles[at * d :], norm[at:], which[at:],
-                among, floors[c], 0, centres, caps, along, 0, guard, coarse, absolute,
+                among, floors[c], 0, True, centres, caps, along, 0, guard, coarse, absolute,
                 n_probes, probes, probe_panel, table, vectors, unroll,
                 out_tiles, out_norm, out_index,
             )  # fmt: skip

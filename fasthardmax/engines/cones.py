@@ -16,27 +16,29 @@ from .._problem import Answer, Problem
 from .._threads import for_each_range
 from . import _cones_search as search
 from ._arrays import readonly
-from ._cones_index import MAX_FEATURES, ConeIndex, build, kept_on_faces
+from ._cones_index import MAX_FEATURES, ConeIndex, build
+from ._cones_outer import share_left
 
 __all__ = [
     "attend", "build", "forecast", "list_ties", "list_winners", "refusal", "run", "run_counting",
 ]  # fmt: skip
 
 _TIES = {"mean": search.MEAN, "first": search.FIRST, "last": search.LAST}
-_ROWS = 1 << 13  # queries per range: some 0.3 ms
+# Queries per range, about a millisecond, and at least; fewer where there are few.
+_ROWS, _FEWEST_ROWS = 1 << 15, 1 << 13
 
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says: for
 # itself, for each key and for each query, by the number of features, where most keys are soon left
-# out; and for each key where they are not.
-_CALL = {1: 1e6, 2: 0.7e6, 3: 1e6, 4: 4e6, 5: 4e6}
-_BUILD = {1: 200.0, 2: 200.0, 3: 400.0, 4: 500.0, 5: 700.0}
-_ASK = {1: 40.0, 2: 60.0, 3: 100.0, 4: 150.0, 5: 200.0}
-_ASK_FEW = {1: 20.0, 2: 20.0, 3: 80.0, 4: 150.0, 5: 200.0}  # of keys: the index stays in a cache
+# out; and for each key where they are not. With five features or six another engine is faster.
+_CALL = {1: 1e6, 2: 0.7e6, 3: 1e6, 4: 4e6}
+_BUILD = {1: 200.0, 2: 200.0, 3: 400.0, 4: 500.0}
+_ASK = {1: 40.0, 2: 60.0, 3: 100.0, 4: 150.0}
+_ASK_FEW = {1: 20.0, 2: 20.0, 3: 80.0, 4: 150.0}  # of keys: the index stays in a cache
 _FEW_KEYS = 1 << 14
-_BUILD_HARD = {3: 4000.0, 4: 8000.0, 5: math.inf}
-# How many keys of a sample a face may keep, added up over the faces, before that is so. In the
-# plane the sweep takes about as long for all kinds of points.
-_EASY = {3: 2.2, 4: 3.0, 5: 1.0}
+_BUILD_HARD = {3: 4000.0, 4: 8000.0}
+# The share of a sample that must be left over for that. In the plane the sweep takes about as long
+# for all kinds of points.
+_HARD = 0.75
 
 
 def refusal(problem: Problem) -> str | None:
@@ -97,8 +99,8 @@ def forecast(problem: Problem, all_pairs: float) -> float:
     """About how many nanoseconds :func:`run` takes on one core, infinite where it may be too many.
 
     By the numbers of keys and queries, whatever all pairs take. From three features on a sample of
-    the keys is looked at: where a whole face of the cube of directions lets few be left out, boxes
-    are divided for long.
+    the keys is looked at: where few boxes of directions let few be left out, they are divided for
+    long.
     """
     d = problem.n_features
     if d not in _BUILD:
@@ -107,9 +109,9 @@ def forecast(problem: Problem, all_pairs: float) -> float:
     n_rows = problem.n_batch * problem.n_queries
     ask = (_ASK_FEW if problem.n_keys < _FEW_KEYS else _ASK)[d]
     least = _CALL[d] + n_indices * problem.n_keys * _BUILD[d] + n_rows * ask
-    if d not in _EASY or least > all_pairs or problem.n_keys == 0:
+    if d not in _BUILD_HARD or least > all_pairs or problem.n_keys == 0:
         return least
-    if kept_on_faces(problem.key[problem.key_of[0]]) < _EASY[d]:
+    if share_left(problem.key[problem.key_of[0]]) < _HARD:
         return least
     return least + n_indices * problem.n_keys * _BUILD_HARD[d]
 
@@ -139,7 +141,7 @@ def attend(
             )
         )  # fmt: skip
 
-    for_each_range(work, n, _ROWS, num_threads)
+    for_each_range(work, n, max(_FEWEST_ROWS, min(_ROWS, n // 12)), num_threads)
     return sum(scored)
 
 

@@ -41,10 +41,12 @@ _PROBES, _MOST_PROBES = 128, 1024
 # Of so few keys a top group keeps all.
 _SHORT = 1 << 13
 
-# By item size. What grouping and narrowing cost beside all pairs, fitted to 113 measurements on 14
-# kinds of points at d = 2..64, n = 2e4..1e5; and from how many multiply-adds on an estimate takes
-# less than some 3 % of them.
-_COSTS = {8: (1.0, 0.35), 4: (1.75, 0.45)}
+# What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says: for
+# itself, for each query, and for each number in it; and, by item size, what narrowing costs beside
+# all pairs. Fitted to 77 measurements on 8 kinds of points at d = 3..32, n = 2e4 and 6e4.
+_CALL, _ASK, _FEATURE = 2.8e6, 840.0, 3.5
+_NARROW = {8: 0.4, 4: 0.5}
+# And from how many multiply-adds on an estimate takes less than some 8 % of them.
 _WORTH_A_LOOK = {8: 1.5e9, 4: 3e9}
 
 _NO_LIST = np.empty(0, np.int64)
@@ -89,24 +91,25 @@ def forecast(problem: Problem, all_pairs: float) -> float:
     Infinite where even grouping the queries would take as long, and where :func:`estimate` would
     cost more than a few per cent of all pairs.
     """
-    d = problem.n_features
-    overhead, slope = _COSTS[problem.dtype.itemsize]
-    grouping = overhead * (8 + 130 / (d + 2)) / math.sqrt(max(1, problem.n_queries))
-    if grouping >= 1 or problem.n_pairs * (d + 2) < _WORTH_A_LOOK[problem.dtype.itemsize]:
+    d, itemsize = problem.n_features, problem.dtype.itemsize
+    n_rows = problem.n_batch * problem.n_queries
+    grouping = _CALL + n_rows * (_ASK + _FEATURE * d * itemsize)
+    if grouping >= all_pairs or problem.n_pairs * (d + 2) < _WORTH_A_LOOK[itemsize]:
         return math.inf
     share = estimate(problem)
-    return all_pairs * (grouping + share + slope * math.sqrt(share))
+    return grouping + all_pairs * (share + _NARROW[itemsize] * math.sqrt(share))
 
 
 def estimate(problem: Problem) -> float:
     """The share of query-key pairs that :func:`run` would screen, from a few leaves of a sample.
 
-    Only the first batch entry is looked at. A quarter of its queries is grouped as all of them
-    would be, into leaves half as full, and for eight of those the keys that may win are counted.
-    Narrower leaves keep fewer keys: where the share exceeds 0.05 the estimate is mostly up to a
-    third too low, and it may miss the few leaves that lie across clusters. It takes 1 to 3 % of
-    the time of all pairs where ``n_pairs * (n_features + 2)`` is 1e10, 0.3 to 0.8 % where it is
-    1e11: each leaf is one pass over the keys, in O(S d), the grouping in O(L**1.5 d).
+    Only the first batch entry is looked at. A quarter of its queries, or a sixteenth of many, is
+    grouped as all of them would be, into leaves half as full or a quarter, and for eight of those
+    the keys that may win are counted. Narrower leaves keep fewer keys: where the share exceeds 0.05
+    the estimate is mostly up to a third too low, and it may miss the few leaves that lie across
+    clusters. It takes 4 to 8 % of the time of all pairs where ``n_pairs * (n_features + 2)`` is
+    4e9, 0.4 % where it is 1e11: each leaf is one pass over the longest keys, or all, in O(S d), the
+    grouping in O(L**1.5 d).
     """
     if problem.n_pairs == 0:
         return 0.0
@@ -162,28 +165,29 @@ class _Narrowing:
         )
 
     def narrow(
-        self, level: _Level, g: int, start: int, stop: int, among: Candidates, short: int,
-        n_probes: int,
+        self, level: _Level, g: int, start: int, stop: int, among: Candidates, n_probes: int,
+        short: int = 0, exactly: bool = True,
     ) -> int:  # fmt: skip
         """How many of ``among`` may win for rows start..stop-1; ``level`` gets them if not all.
 
-        -1 where keys that are not in ``among`` may win too; up to ``short`` are all kept.
+        -1 where keys that are not in ``among`` may win too; up to ``short`` are all kept, and none
+        if it is not to be said ``exactly``.
         """
         groups = self.groups
         kept: int
         kept, _, _ = _pruned_keys.narrow(
             groups.unit, groups.size, self.best, start, stop, self.key, self.factor, *among, short,
-            *level[:3], g, *self.guards, self.absolute, n_probes, self.probes, self.panel,
+            exactly, *level[:3], g, *self.guards, self.absolute, n_probes, self.probes, self.panel,
             self.table, groups.shape.vectors, groups.shape.unroll, *level[3:],
         )  # fmt: skip
         return kept
 
     def count_for_leaf(self, start: int, stop: int, lists: list[Candidates]) -> int:
-        """How many keys may win for a leaf."""
+        """About how many keys may win for a leaf."""
         for among in lists:
             n_probes = _pruned_leaf.count_probes(among.n, _MOST_PROBES)
             self.aim(self.leaf, [(start, stop)], among)
-            kept = self.narrow(self.leaf, 0, start, stop, among, 0, n_probes)
+            kept = self.narrow(self.leaf, 0, start, stop, among, n_probes, exactly=False)
             if kept >= 0:
                 break
         return kept
@@ -226,7 +230,7 @@ class _Search:
     def _visit(self, g: int, start: int, stop: int, c: int) -> bool:
         """Answer the queries of group g of those aimed at, if the keys of list ``c`` are enough."""
         level, keys, among = self.narrowing.top, self.keys, self.lists[c]
-        n = self.narrowing.narrow(level, g, start, stop, among, _SHORT, _PROBES)
+        n = self.narrowing.narrow(level, g, start, stop, among, _PROBES, _SHORT)
         if n < 0:
             return False
         if n < among.n and n <= len(level.norm):
