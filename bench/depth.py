@@ -1,5 +1,7 @@
 """Infinite depth: passes and times of settling beside one layer, and beside stepping all pairs.
 
+And what it takes to keep a run's data: checkpoints.
+
 Each cloud is checked before it is timed: a part of it by the certificate of its equilibrium and
 against stepped layers, and its first layer, whole, against a stepped one.
 """
@@ -7,15 +9,23 @@ against stepped layers, and its first layer, whole, against a stepped one.
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasthardmax import equilibrium, hardmax_attention, hardmax_winners, simulate
+from fasthardmax import (
+    TrajectoryStore,
+    equilibrium,
+    hardmax_attention,
+    hardmax_winners,
+    simulate,
+)
 from fasthardmax.numerics import canonical_scores, step, step_size
 
 from .cases import KINDS
@@ -23,7 +33,10 @@ from .cases import KINDS
 if TYPE_CHECKING:
     from .sections import Field
 
-__all__ = ["BATCHES", "LAYERS", "Batch", "Cloud", "batches", "clouds", "depth"]
+__all__ = [
+    "BATCHES", "LAYERS", "STORED", "Batch", "Cloud", "Stored", "batches", "clouds", "depth",
+    "stored",
+]  # fmt: skip
 
 Record = dict[str, Any]
 Array = NDArray[Any]
@@ -66,6 +79,19 @@ class Batch:
     method: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A cloud that settles slowly: on a circle, random SPD ``A``, alpha 0.05; with checkpoints.
+
+    ``checkpoint`` is how many of its layers lie between two.
+    """
+
+    n: int
+    layers: int
+    checkpoint: int
+
+
+STORED = [Stored(100_000, 50, 5)]
 BATCHES = [Batch(50_000, 128, 2, 8, method) for method in ("settling", "stepped")]
 
 
@@ -93,12 +119,19 @@ def batches(quick: bool) -> list[Batch]:
     return [Batch(2_000, 128, 2, 8, batch.method) for batch in BATCHES] if quick else BATCHES
 
 
+def stored(quick: bool) -> list[Stored]:
+    """Runs that can be resumed."""
+    return [Stored(2_000, 20, 5)] if quick else STORED
+
+
 def depth(field: Field) -> Iterator[Record]:
-    """Every cloud, then the batches."""
+    """Every cloud, then the batches, then what checkpoints take."""
     for cloud in clouds(field.quick):
         yield _measure(cloud, field)
     for batch in batches(field.quick):
         yield _measure_batch(batch, field)
+    for run in stored(field.quick):
+        yield _measure_stored(run, field)
 
 
 def _measure(cloud: Cloud, field: Field) -> Record:
@@ -147,6 +180,28 @@ def _measure_batch(batch: Batch, field: Field) -> Record:
         "case": asdict(batch), "name": "auto", "wrong": float(np.mean(wrong)),
         "seconds": _timed({"layers": lambda: simulate(x, **options)}, 2 if field.quick else 5),
     }  # fmt: skip
+
+
+def _measure_stored(run: Stored, field: Field) -> Record:
+    cloud = Cloud("circle", run.n, 2, "SPD", 0.05)
+    x = cloud.points()
+    options: dict[str, Any] = {
+        "alpha": cloud.alpha, "A": cloud.matrix(), "n_layers": run.layers,
+        "num_threads": field.cores,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "run")
+
+        def saved() -> Array:
+            store = TrajectoryStore(path, every=None, checkpoint=run.checkpoint, overwrite=True)
+            return simulate(x, record=store, **options).points
+
+        def plain() -> Array:
+            return simulate(x, **options).points
+
+        wrong = float(np.any(saved() != plain(), axis=1).mean())
+        seconds = _timed({"saved": saved, "layers": plain}, 2 if field.quick else 5)
+    return {"case": asdict(run), "name": "auto", "wrong": wrong, "seconds": seconds}
 
 
 def wrong_share(cloud: Cloud, stepped: Array) -> float:

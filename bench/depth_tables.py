@@ -9,7 +9,7 @@ from .depth import LAYERS
 from .tables import markdown, met, percent
 from .timing import ratio, spread
 
-__all__ = ["PASSES_TARGETS", "batches", "clouds", "passes_by_kind", "summary"]
+__all__ = ["PASSES_TARGETS", "batches", "clouds", "passes_by_kind", "stored", "summary"]
 
 Record = dict[str, Any]
 Results = dict[str, Any]
@@ -55,6 +55,24 @@ def batches(results: Results) -> str:
             name, case["layers"], case["method"], f"{seconds:.3g}{text}", percent(record["wrong"])
         ])  # fmt: skip
     return markdown(["Gaussian, float64", "layers", "method", "seconds", "clouds wrong"], rows)
+
+
+def stored(results: Results) -> str:
+    """What it takes to save the state now and then."""
+    rows = []
+    for record in _records(results, "checkpoint"):
+        case = record["case"]
+        saved, plain = (spread(record["seconds"][name]).median for name in ("saved", "layers"))
+        each = 1e3 * (saved - plain) / (case["layers"] // case["checkpoint"])
+        rows.append([
+            f"n = {case['n']:,}", case["layers"], case["checkpoint"],
+            f"{plain:.3g}", f"{saved:.3g}", f"{each:.3g}", percent(record["wrong"]),
+        ])  # fmt: skip
+    header = [
+        "circle, float64, d = 2, A = random SPD, alpha = 0.05", "layers", "saved every so many",
+        "seconds without", "seconds with", "ms for each checkpoint", "points wrong",
+    ]  # fmt: skip
+    return markdown(header, rows)
 
 
 def summary(results: Results) -> str:

@@ -64,6 +64,7 @@ def render(results: dict[str, Any]) -> str:
         ("What auto chose, and why", search_tables.choices(results)),
         ("Infinite depth", depth_tables.clouds(results)),
         ("Layers of many small clouds", depth_tables.batches(results)),
+        ("Checkpoints", depth_tables.stored(results)),
         ("Decoding, one step of all heads on one core", decoding_tables.steps(results)),
         ("Decoding, growth with n", decoding_tables.growth(results)),
         ("Decoding, a prompt at once", decoding_tables.prompts(results)),

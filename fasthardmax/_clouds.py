@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._extent import feature_peaks
-from ._validate import check_matrix, check_points, check_reach
+from ._validate import check_finite, check_matrix, check_reach, check_shape
 from .numerics import compute_dtype
 
-__all__ = ["read_clouds"]
+__all__ = ["Clouds", "read_clouds"]
+
+# The C library of Linux returns freed memory to the system beyond twice the largest array freed so
+# far, of at most 32 MiB. To have it all cleared anew takes a run half as long again.
+_FREED = (1 << 25) - (1 << 16)
+_LARGE = 1 << 20
 
 
-def read_clouds(
-    points: ArrayLike, A: ArrayLike | None, num_threads: int = 1
-) -> tuple[NDArray[Any], NDArray[Any] | None, bool]:
-    """New clouds (B, n, d), the matrix (d, d) or None, and whether ``points`` was one cloud."""
-    start = check_points(points)
+class Clouds(NamedTuple):
+    """What :func:`read_clouds` reads."""
+
+    points: NDArray[Any]  # (B, n, d), new
+    matrix: NDArray[Any] | None  # (d, d)
+    single: bool  # one cloud was given, without a batch
+    peak: NDArray[Any]  # (B, d): largest magnitude of each feature
+
+
+def read_clouds(points: ArrayLike, A: ArrayLike | None, num_threads: int = 1) -> Clouds:
+    """Clouds and matrix in the compute dtype; negative zeros are zeros."""
+    start = check_shape(points)
     matrix = None if A is None else check_matrix("A", A, start.shape[-1])
     dtype = compute_dtype(start.dtype, *(() if matrix is None else (matrix.dtype,)))
-    clouds = np.array(start, dtype=dtype, order="C", ndmin=3)
-    clouds += dtype.type(0)  # -0.0 becomes 0.0
+    given = start if start.ndim == 3 else start[None]
+    ready = given.flags.c_contiguous and given.flags.aligned and given.dtype == dtype
+    if given.nbytes > _LARGE:
+        np.empty(_FREED, np.uint8)  # freed at once, and never touched
+    clouds = np.empty(given.shape, dtype) if ready else np.array(given, dtype, order="C")
+    peak, largest = feature_peaks(given if ready else clouds, num_threads, clouds)
+    if math.isnan(largest):
+        check_finite("points", start)
     if matrix is not None:
         matrix = np.ascontiguousarray(matrix, dtype=dtype)
-    check_reach(clouds, matrix, feature_peaks(clouds, num_threads)[0].max(axis=0, initial=0))
-    return clouds, matrix, start.ndim == 2
+    check_reach(clouds, matrix, peak.max(axis=0, initial=0))
+    return Clouds(clouds, matrix, start.ndim == 2, peak)

@@ -90,8 +90,13 @@ class Answer:
     count: NDArray[np.int64]  # (B, L): how many keys win
 
 
-def self_attention(points: NDArray[Any], query: NDArray[Any], num_threads: int) -> Problem:
-    """The problem of clouds (B, n, d) attending to themselves; the arrays are trusted."""
+def self_attention(
+    points: NDArray[Any], query: NDArray[Any], num_threads: int, peak: NDArray[Any] | None = None
+) -> Problem:
+    """The problem of clouds (B, n, d) attending to themselves; the arrays are trusted.
+
+    ``peak`` (B, d) are the features' largest magnitudes, if they are known.
+    """
     batch = np.arange(len(points), dtype=np.int64)
     return Problem(
         query=query,
@@ -105,5 +110,5 @@ def self_attention(points: NDArray[Any], query: NDArray[Any], num_threads: int) 
         is_causal=False,
         ties="mean",
         num_threads=num_threads,
-        key_peak=feature_peaks(points, num_threads)[0],
+        key_peak=feature_peaks(points, num_threads)[0] if peak is None else peak,
     )

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 
 place: dict[str, Callable[..., None]]
-settle_at_once: Callable[..., int]
+settle_at_once: Callable[..., tuple[int, int, int]]
+list_left: Callable[..., None]
 put_back: dict[str, Callable[..., None]]
 aim: dict[str, Callable[..., None]]
 settle_at_home: Callable[..., None]
 settle_followers: dict[str, Callable[..., None]]
 step: dict[str, Callable[..., None]]
-outside: dict[str, Callable[..., int]]
+outside: dict[str, Callable[..., None]]
+settled: Callable[..., None]
 emerge: Callable[..., None]
 join: Callable[..., None]
 describe: Callable[..., None]

@@ -2,6 +2,8 @@
 """Who settles, and where settled points are: one pass over some rows, without the GIL.
 
 The arrays are those of :class:`fasthardmax._settled.Settled`; none is larger than the points.
+``begin`` is where all points were at layer 0. Who settled then has ``entry`` 0; who did not has
+k > 0 for row k - 1 of the arrays ``late``, ``error`` and ``since``; before, all have -1.
 """
 
 from libc.math cimport fabs
@@ -12,34 +14,57 @@ ctypedef fused real:
     float
     double
 
+cdef enum:
+    HOME = 1
+    ARRIVED = 2
+
+
+cdef inline const real *_stood(
+    const real *begin, const real *late, const int32_t *entry, Py_ssize_t d, Py_ssize_t i
+) noexcept nogil:
+    """Where point i settled, or was last searched for."""
+    return begin + i * d if entry[i] <= 0 else late + (entry[i] - 1) * d
+
+
+cdef inline int64_t _since(const int32_t *entry, const int32_t *since, Py_ssize_t i) noexcept nogil:
+    """The layer at which point i settled, or -1."""
+    return entry[i] if entry[i] <= 0 else since[entry[i] - 1]
+
 
 cdef inline bint _put(
-    const real *position, const real *error, const real *means, const int64_t *goes,
-    const int32_t *settled_at, const real *remaining, int64_t layer, real near,
-    Py_ssize_t d, Py_ssize_t i, real *out,
+    const real *begin, const real *late, const real *error, const real *means,
+    const int64_t *goes, const int32_t *entry, const int32_t *since, const real *remaining,
+    int64_t layer, real near, Py_ssize_t d, Py_ssize_t i, real *out,
 ) noexcept nogil:
     """Where point i is at this layer, and whether that is its limit, to within ``near``."""
-    cdef const real *here = position + i * d
+    cdef const real *here
     cdef const real *limit
-    cdef int64_t since = settled_at[i], goal = goes[i]
-    cdef bint arrived = since >= 0
+    cdef int64_t began = _since(entry, since, i), goal = goes[i]
+    cdef bint arrived = began >= 0
     cdef real offset
     cdef Py_ssize_t f
-    for f in range(d):
-        out[f] = here[f]
     if not arrived or goal == i:
+        here = _stood(begin, late, entry, d, i)
+        for f in range(d):
+            out[f] = here[f]
         return arrived
-    limit = position + goal * d if goal >= 0 else means + (-2 - goal) * d
+    limit = _stood(begin, late, entry, d, goal) if goal >= 0 else means + (-2 - goal) * d
+    if remaining[began] == 0 and began != layer:
+        for f in range(d):
+            out[f] = limit[f]
+        return True
+    here = _stood(begin, late, entry, d, i)
     for f in range(d):
         arrived = arrived and here[f] == limit[f]
-    if arrived or since == layer or remaining[since] == 1:
+        out[f] = here[f]
+    if arrived or began == layer or remaining[began] == 1:
         return arrived
     arrived = True
     for f in range(d):
         offset = here[f] - limit[f]
-        if since > 0:
-            offset = offset + error[i * d + f]
-        offset = offset * remaining[since]
+        if began > 0:
+            offset = offset + error[(entry[i] - 1) * d + f]
+        offset = offset * remaining[began]
         arrived = arrived and fabs(offset) <= near
         out[f] = limit[f] + offset
     if arrived:
@@ -49,46 +74,81 @@ cdef inline bint _put(
 
 
 def place(
-    const real[:, ::1] position, const real[:, ::1] error, const real[:, ::1] means,
-    const int64_t[::1] goes, const int32_t[::1] settled_at, const real[::1] remaining,
-    int64_t layer, const real[::1] near, Py_ssize_t n,
+    const real[:, ::1] begin, const real[:, ::1] late, const real[:, ::1] error,
+    const real[:, ::1] means, const int64_t[::1] goes, const int32_t[::1] entry,
+    const int32_t[::1] since, const real[::1] remaining, int64_t layer, const real[::1] near,
+    Py_ssize_t n,
     const int64_t[::1] blocks, Py_ssize_t length, Py_ssize_t start, Py_ssize_t stop,
     real[:, ::1] out, unsigned char[::1] arrived,
 ):
     """Where the points of blocks ``start`` to ``stop`` are, and who is at its limit.
 
-    Block b is ``length`` points of one cloud, from ``blocks[b] * length`` on; b alone stands for
-    ``blocks[b]`` where that is None.
+    Block b is ``length`` points of one cloud, from ``blocks[b] * length`` on. Where ``blocks`` is
+    None, it is point b.
     """
-    cdef Py_ssize_t d = position.shape[1], b, at, k, there = start * length
+    cdef Py_ssize_t d = begin.shape[1], b, at, end, there = start * length
     cdef bint single = near.shape[0] == 1
     cdef real bound
     with nogil:
+        while blocks is None and start < stop:
+            b = start // n
+            end = min(stop, (b + 1) * n)
+            _put_range(
+                &begin[0, 0], &late[0, 0], &error[0, 0], &means[0, 0], &goes[0],
+                &entry[0], &since[0], &remaining[0], layer, near[b], d, start, end,
+                &out[0, 0], &arrived[0],
+            )
+            start = end
         for b in range(start, stop):
-            at = (b if blocks is None else blocks[b]) * length
+            at = blocks[b] * length
             bound = near[0] if single else near[at // n]
-            for k in range(at, at + length):
-                # A number of features that the C compiler knows makes loops of none.
-                arrived[there] = _put(
-                    &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
-                    &remaining[0], layer, bound, 2, k, &out[there, 0],
-                ) if d == 2 else _put(
-                    &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
-                    &remaining[0], layer, bound, d, k, &out[there, 0],
-                )
-                there += 1
+            _put_range(
+                &begin[0, 0], &late[0, 0], &error[0, 0], &means[0, 0], &goes[0],
+                &entry[0], &since[0], &remaining[0], layer, bound, d, at, at + length,
+                &out[there, 0] - at * d, &arrived[there] - at,
+            )
+            there += length
+
+
+cdef void _put_range(
+    const real *begin, const real *late, const real *error, const real *means,
+    const int64_t *goes, const int32_t *entry, const int32_t *since, const real *remaining,
+    int64_t layer, real near, Py_ssize_t d, Py_ssize_t start, Py_ssize_t stop, real *out,
+    unsigned char *arrived,
+) noexcept nogil:
+    """Where points start..stop-1 are, and who is at its limit, into their rows of ``out``."""
+    cdef Py_ssize_t i
+    # A number of features that the C compiler knows makes loops of none.
+    if d == 2:
+        for i in range(start, stop):
+            arrived[i] = _put(
+                begin, late, error, means, goes, entry, since, remaining, layer, near, 2, i,
+                out + i * 2,
+            )
+    elif d == 3:
+        for i in range(start, stop):
+            arrived[i] = _put(
+                begin, late, error, means, goes, entry, since, remaining, layer, near, 3, i,
+                out + i * 3,
+            )
+    else:
+        for i in range(start, stop):
+            arrived[i] = _put(
+                begin, late, error, means, goes, entry, since, remaining, layer, near, d, i,
+                out + i * d,
+            )
 
 
 def settle_at_once(
     const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n,
-    Py_ssize_t start, Py_ssize_t stop,
-    int64_t[::1] goes, int32_t[::1] settled_at, int64_t[::1] left,
+    Py_ssize_t start, Py_ssize_t stop, int64_t[::1] goes, int32_t[::1] entry,
 ):
-    """At layer 0, settle who has a leader for its only winner; list the others from ``start`` on.
+    """At layer 0, tell where all go who have a leader for their only winner, and -1 of the others.
 
-    A point that is its own only winner leads. Returns how many are left.
+    Returns how many are left, how many have several winners, and how many lead: are their own only
+    winners.
     """
-    cdef Py_ssize_t i = start, end, base, k = start
+    cdef Py_ssize_t i = start, end, base, left = 0, tied = 0, leads = 0
     cdef int64_t winner
     with nogil:
         while i < stop:
@@ -98,95 +158,146 @@ def settle_at_once(
                 winner = base + first[i]
                 if count[i] == 1 and count[winner] == 1 and base + first[winner] == winner:
                     goes[i] = winner
-                    settled_at[i] = 0
+                    entry[i] = 0
+                    leads += winner == i
                 else:
-                    left[k] = i
-                    k += 1
+                    goes[i] = entry[i] = -1
+                    left += 1
+                    tied += count[i] > 1
                 i += 1
-    return k - start
+    return left, tied, leads
+
+
+def list_left(
+    const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n, const int64_t[::1] goes,
+    Py_ssize_t start, Py_ssize_t stop, Py_ssize_t k, Py_ssize_t t, Py_ssize_t l,
+    int32_t[::1] entry, int64_t[::1] left, int64_t[::1] winners, unsigned char[::1] alone,
+    int64_t[::1] tied, int64_t[::1] leads,
+):
+    """After :func:`settle_at_once`, list who is left from ``k`` on, and number their entries so.
+
+    With their first ``winners`` and whether it is ``alone``. Who is ``tied`` is listed from ``t``
+    on, and who ``leads`` from ``l`` on.
+    """
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(start, stop):
+            if goes[i] == i:
+                leads[l] = i
+                l += 1
+            elif goes[i] < 0:
+                left[k], winners[k], alone[k] = i, i // n * n + first[i], count[i] == 1
+                k += 1
+                entry[i] = <int32_t>k
+                if count[i] > 1:
+                    tied[t] = i
+                    t += 1
 
 
 def put_back(
-    const int64_t[::1] rows, const real[:, ::1] at, const real[:, ::1] drift,
-    Py_ssize_t start, Py_ssize_t stop, real[:, ::1] position, real[:, ::1] error,
+    const int64_t[::1] slots, const real[:, ::1] at, const real[:, ::1] drift,
+    Py_ssize_t start, Py_ssize_t stop, real[:, ::1] late, real[:, ::1] error,
 ):
-    """Where the points ``rows`` are, and their roundings, into the arrays of all points."""
-    cdef Py_ssize_t d = position.shape[1], r, f
+    """Where points are, and their roundings, into their slots among those left at layer 0."""
+    cdef Py_ssize_t d = late.shape[1], r, f
     with nogil:
         for r in range(start, stop):
             for f in range(d):
-                position[rows[r], f] = at[r, f]
-                error[rows[r], f] = drift[r, f]
+                late[slots[r], f] = at[r, f]
+                error[slots[r], f] = drift[r, f]
 
 
 def aim(
-    const real[:, ::1] position, const real[:, ::1] error, const real[:, ::1] means,
-    const int64_t[::1] goes, const int32_t[::1] settled_at, const real[::1] remaining,
-    int64_t layer, const real[::1] near, Py_ssize_t n,
+    const real[:, ::1] begin, const real[:, ::1] late, const real[:, ::1] error,
+    const real[:, ::1] means, const int64_t[::1] goes, const int32_t[::1] entry,
+    const int32_t[::1] since, const real[::1] remaining, int64_t layer, const real[::1] near,
+    Py_ssize_t n,
     const real[:, ::1] at, const int64_t[::1] winner, const unsigned char[::1] together,
     Py_ssize_t start, Py_ssize_t stop,
-    real[:, ::1] goal, real[:, ::1] goal_error, unsigned char[::1] home,
+    real[:, ::1] goal, real[:, ::1] goal_error, unsigned char[::1] rest,
 ):
-    """The goals of points ``at`` (m, d) with winners ``together`` at one place; who is there."""
-    cdef Py_ssize_t d = position.shape[1], r, f
+    """The goals of points ``at`` (m, d) with winners ``together`` at one place.
+
+    Their ``rest`` is HOME for those who are there, else ARRIVED where the winner is at its limit.
+    """
+    cdef Py_ssize_t d = begin.shape[1], r, f
     cdef int64_t w
+    cdef real bound = near[0] if near.shape[0] == 1 else 0
+    cdef bint single = near.shape[0] == 1, moves, home, arrived
     with nogil:
         for r in range(start, stop):
-            home[r] = together[r]
+            rest[r] = 0
             if not together[r]:
                 continue
             w = winner[r]
-            _put(
-                &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
-                &remaining[0], layer, near[w // n], d, w, &goal[r, 0],
+            if not single:
+                bound = near[w // n]
+            arrived = _put(
+                &begin[0, 0], &late[0, 0], &error[0, 0], &means[0, 0], &goes[0],
+                &entry[0], &since[0], &remaining[0], layer, bound, 2, w, &goal[r, 0],
+            ) if d == 2 else _put(
+                &begin[0, 0], &late[0, 0], &error[0, 0], &means[0, 0], &goes[0],
+                &entry[0], &since[0], &remaining[0], layer, bound, d, w, &goal[r, 0],
             )
+            moves = entry[w] > 0 and since[entry[w] - 1] < 0
+            home = True
             for f in range(d):
-                goal_error[r, f] = error[w, f] if settled_at[w] < 0 and layer > 0 else 0
-                home[r] = home[r] and goal[r, f] == at[r, f]
+                goal_error[r, f] = error[entry[w] - 1, f] if moves else 0
+                home = home and goal[r, f] == at[r, f]
+            rest[r] = HOME if home else (ARRIVED if arrived else 0)
 
 
 def settle_at_home(
-    const int64_t[::1] rows, const int64_t[::1] winner, const unsigned char[::1] home,
+    const int64_t[::1] rows, const int64_t[::1] winner, const unsigned char[::1] rest,
     const int64_t[::1] first, Py_ssize_t n, int32_t layer, Py_ssize_t start, Py_ssize_t stop,
-    int64_t[::1] goes, int32_t[::1] settled_at,
+    int64_t[::1] goes, const int32_t[::1] entry, int32_t[::1] since,
 ):
     """Settle points that win where they are: each goes where its winner does, or is that place."""
     cdef Py_ssize_t r
     cdef int64_t i
     with nogil:
         for r in range(start, stop):
-            if home[r]:
+            if rest[r] == HOME:
                 i = rows[r]
                 goes[i] = goes[winner[r]] if goes[winner[r]] >= 0 else i // n * n + first[i]
-                settled_at[i] = layer
+                since[entry[i] - 1] = layer
 
 
 def settle_followers(
-    const real[:, ::1] position, const real[:, ::1] error, const real[:, ::1] means,
-    int64_t[::1] goes, int32_t[::1] settled_at, const real[::1] remaining,
-    int64_t layer, const real[::1] near, Py_ssize_t n,
+    const real[:, ::1] begin, const real[:, ::1] late, const real[:, ::1] error,
+    const real[:, ::1] means, int64_t[::1] goes, const int32_t[::1] entry,
+    int32_t[::1] since, const real[::1] remaining, int64_t layer, const real[::1] near,
+    Py_ssize_t n,
     const int64_t[::1] rows, const int64_t[::1] winner, const unsigned char[::1] together,
-    const unsigned char[::1] home, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] first,
+    const unsigned char[::1] rest, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] first,
 ):
     """Settle points whose only winner is a leader, or has come so near to one as to be it."""
-    cdef Py_ssize_t d = position.shape[1], r
-    cdef int64_t w, i
+    cdef Py_ssize_t d = begin.shape[1], r
+    cdef int64_t w, i, began
+    cdef bint single = near.shape[0] == 1, arrived
     cdef real *there = <real *>malloc((d + 1) * sizeof(real))
     if there == NULL:
         raise MemoryError("found no memory for one point")
     with nogil:
         for r in range(start, stop):
             w = winner[r]
-            if home[r] or not together[r] or goes[w] < 0 or settled_at[w] < 0:
+            if rest[r] == HOME or not together[r] or goes[w] < 0:
                 continue
-            if _put(
-                &position[0, 0], &error[0, 0], &means[0, 0], &goes[0], &settled_at[0],
-                &remaining[0], layer, near[w // n], d, w, there,
-            ):
+            began = _since(&entry[0], &since[0], w)
+            if began < 0:
+                continue
+            arrived = rest[r] == ARRIVED
+            if began == layer and not arrived:  # who settled after it was aimed at
+                arrived = _put(
+                    &begin[0, 0], &late[0, 0], &error[0, 0], &means[0, 0], &goes[0],
+                    &entry[0], &since[0], &remaining[0], layer, near[0 if single else w // n],
+                    d, w, there,
+                )
+            if arrived:
                 i = rows[r]
                 first[i] = goes[w] - i // n * n
                 goes[i] = goes[w]
-                settled_at[i] = <int32_t>layer
+                since[entry[i] - 1] = <int32_t>layer
     free(there)
 
 
@@ -210,15 +321,15 @@ def step(
 
 
 def outside(
-    const real[:, ::1] at, const int64_t[::1] rows, const int32_t[::1] settled_at,
-    double radius, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] out,
+    const real[:, ::1] at, bint everyone, const int32_t[::1] entry, const int32_t[::1] since,
+    double radius, Py_ssize_t start, Py_ssize_t stop, unsigned char[::1] out,
 ):
-    """List from ``start`` on who is not inside a ball about the origin; returns how many.
+    """Tell who is not inside a ball about the origin.
 
-    ``at`` is where the points ``rows`` are; None stands for all points, of which those that are
-    not settled are left out. The inverse of ``radius`` must be finite; roundings are not counted.
+    ``at`` is where some points are, or all, of which those that are not settled count as inside.
+    The inverse of ``radius`` must be finite; roundings are not counted.
     """
-    cdef Py_ssize_t d = at.shape[1], r, f, k = start
+    cdef Py_ssize_t d = at.shape[1], r, f
     cdef double share, part, inverse = 1 / radius
     with nogil:
         for r in range(start, stop):
@@ -226,10 +337,18 @@ def outside(
             for f in range(d):
                 part = at[r, f] * inverse
                 share += part * part
-            if share >= 1 and (rows is not None or settled_at[r] >= 0):
-                out[k] = r if rows is None else rows[r]
-                k += 1
-    return k - start
+            out[r] = share >= 1 and (not everyone or _since(&entry[0], &since[0], r) >= 0)
+
+
+def settled(
+    const int32_t[::1] entry, const int32_t[::1] since, Py_ssize_t start, Py_ssize_t stop,
+    int64_t[::1] settled_at,
+):
+    """The layers at which points settled; -1 for the others."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(start, stop):
+            settled_at[i] = _since(&entry[0], &since[0], i)
 
 
 def emerge(
@@ -258,7 +377,8 @@ def join(
 
 def describe(
     const int64_t[::1] first, const int64_t[::1] count, const int64_t[::1] goes,
-    const int32_t[::1] settled_at, Py_ssize_t n, Py_ssize_t start, Py_ssize_t stop,
+    const int32_t[::1] entry, const int32_t[::1] since, Py_ssize_t n,
+    Py_ssize_t start, Py_ssize_t stop,
     int64_t[::1] leader_layer, int64_t[::1] labels,
 ):
     """The layers at which points emerged as leaders, and the leader that each point goes to."""
@@ -272,7 +392,7 @@ def describe(
                 if goes[i] >= 0 and _leads(&first[0], &count[0], &goes[0], base, goes[i]):
                     labels[i] = goes[i] - base
                     if goes[i] == i:
-                        leader_layer[i] = settled_at[i]
+                        leader_layer[i] = _since(&entry[0], &since[0], i)
                 i += 1
 
 

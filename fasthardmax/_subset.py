@@ -44,16 +44,21 @@ class Search(Resumable):
         self._threads = threads
 
     def look_at(
-        self, keys: NDArray[Any], kept: Index | None = None, clouds: Index | None = None
+        self,
+        keys: NDArray[Any],
+        kept: Index | None = None,
+        clouds: Index | None = None,
+        peak: NDArray[Any] | None = None,
     ) -> None:
         """The keys of the next searches: C-contiguous clouds (B, n, d), not copied.
 
         They may be ``kept`` points of a single cloud, or some ``clouds``, in increasing order.
+        ``peak`` (B, d) are their features' largest magnitudes, if they are known.
         """
         self.keys = keys
         self._kept = kept
         self._clouds = clouds
-        self._peak = feature_peaks(keys, self._threads)[0]
+        self._peak = feature_peaks(keys, self._threads)[0] if peak is None else peak
 
     def queries(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The queries ``A x`` of rows ``x`` (m, d)."""

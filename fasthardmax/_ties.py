@@ -62,7 +62,7 @@ class Tied(Settled):
 
     def _meet(self, ties: Ties) -> Meeting:
         """Who the winners of tied points are, and where: their lowest and their number are kept."""
-        goal = np.zeros((len(ties.cloud), self._shape[2]), self._position.dtype)
+        goal = np.zeros((len(ties.cloud), self._shape[2]), self._start.dtype)
         who, first, size = np.empty((3, len(ties.cloud)), np.int64)
         together = np.empty(len(ties.cloud), bool)
         for groups, indptr, members in self._tie_sets(ties):
@@ -97,9 +97,9 @@ class Tied(Settled):
         self, entry: Index, members: Index, query: NDArray[Any]
     ) -> tuple[Index, Index]:
         """Decide how settled points tie with their limit."""
-        total = len(self._position)
-        follows = (self._settled_at[members] >= 0) & (self._goes[members] != members)
-        offset = np.zeros((len(members), self._shape[2]), self._position.dtype)
+        total = len(self._start)
+        follows = (self._began(members) >= 0) & (self._goes[members] != members)
+        offset = np.zeros((len(members), self._shape[2]), self._start.dtype)
         offset[follows] = self._offsets(members[follows])
         follows &= (offset != 0).any(axis=1)
         beside = follows & np.isin(
@@ -118,12 +118,12 @@ class Tied(Settled):
     def _settle_ties(self, ties: Ties, goal: NDArray[Any]) -> None:
         """Ties of points that never move, where the mean ``goal`` (t, d) keeps them tied."""
         unsettled = np.zeros(len(ties.cloud), bool)
-        unsettled[ties.group[self._settled_at[ties.points] < 0]] = True
+        unsettled[ties.group[self._began(ties.points) < 0]] = True
         goal = goal[unsettled[ties.group]]
         ties = ties.only(unsettled)
-        still = np.zeros(len(self._position), bool)
-        still[ties.points] = (goal == self._position[ties.points]).all(axis=1)
-        still &= self._settled_at < 0
+        still = np.zeros(len(self._start), bool)
+        still[ties.points] = (goal == self._stood(ties.points)).all(axis=1)
+        still[ties.points] &= self._began(ties.points) < 0
         if self._lands and still.any():  # anyone on the way could still land in a tie
             resting = (self._placed()[1] | still).reshape(self._shape[:2]).all(axis=1)
             still &= np.repeat(resting, self._shape[1])
@@ -134,9 +134,9 @@ class Tied(Settled):
                 break
             still[ties.points[leaves]] = False
         rest = ties.points[still[ties.points]]
-        self._settle_on_means(rest, self._position[rest])
+        self._settle_on_means(rest, self._stood(rest))
         if not self._lands:
-            stays = self._stationary(ties, goal)[ties.group] & (self._settled_at[ties.points] < 0)
+            stays = self._stationary(ties, goal)[ties.group] & (self._began(ties.points) < 0)
             self._settle_on_means(ties.points[stays], goal[stays])
 
     def _all_rest(self, ties: Ties, still: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -149,7 +149,7 @@ class Tied(Settled):
 
     def _stationary(self, ties: Ties, goal: NDArray[Any]) -> NDArray[np.bool_]:
         """Which groups' winners never move and all win at their mean."""
-        fixed = self._all_rest(ties, np.zeros(len(self._position), bool))
+        fixed = self._all_rest(ties, np.zeros(len(self._start), bool))
         lead = np.empty(len(ties.cloud), np.int64)
         lead[ties.group] = np.arange(len(goal))
         ties, lead = ties.only(fixed), lead[fixed]

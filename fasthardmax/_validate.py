@@ -25,6 +25,7 @@ __all__ = [
     "check_points",
     "check_reach",
     "check_scores",
+    "check_shape",
     "check_threads",
 ]
 
@@ -123,10 +124,16 @@ def check_beta(beta: object, dtype: np.dtype[Any]) -> float:
 
 def check_points(points: ArrayLike) -> NDArray[Any]:
     """``points`` as a finite array (n, d) or (B, n, d), not yet promoted."""
+    array = check_shape(points)
+    check_finite("points", array)
+    return array
+
+
+def check_shape(points: ArrayLike) -> NDArray[Any]:
+    """``points`` as an array (n, d) or (B, n, d), not yet promoted; it may not be finite."""
     array = as_array("points", points)
     if array.ndim not in (2, 3):
         raise ValueError(f"points: got shape {array.shape}, expected (n, d) or (B, n, d)")
-    check_finite("points", array)
     return array
 
 

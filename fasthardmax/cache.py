@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ._caching.core import Core, Refused
+from ._caching.core import Refused
+from ._caching.extending import extend
+from ._caching.held import Held
 from ._caching.reading import as_given, read
 from ._caching.refusals import explained
-from ._caching.state import layer_state, load_layer
-from ._validate import TIES, check_choice, check_count
+from ._validate import check_count, check_threads
 
 __all__ = ["HardmaxCache"]
 
 
-class HardmaxCache:
+class HardmaxCache(Held):
     """Hardmax attention over the tokens so far, for all layers and heads of a decoder.
 
     Each answer is the row that :func:`~fasthardmax.hardmax_attention` with ``is_causal=True`` would
@@ -47,24 +47,33 @@ class HardmaxCache:
     Raises
     ------
     ValueError
-        For sizes below 1, unknown ties and other dtypes.
+        For sizes below 1 or beyond all memory, unknown ties and other dtypes.
 
     Notes
     -----
     Cost of a step, a head, after n tokens. One feature: O(1). Two features: O(log n), and the keys
     that rounding cannot tell from the winner. A key that covers k keys of the hull takes their
-    place in O(k log n), and gives it back in as much; every key is covered once, so insertion is
-    O(log n) amortised over any sequence of appends. (One key that covers 3 x 10^5 takes about
-    10 ms.) Three features and more: d for each key whose length does not rule it out. Many tied
-    values with different keys are added up one by one for ``ties="mean"``; those of equal keys, or
-    under a query of zeros, are not.
+    place in O(k log n): each of them has to be compared, as it stays where rounding may let it win.
+    Every key is covered once, so insertion is O(log n) amortised over any sequence of appends. It
+    is not in the worst case: after keys ``(2 j, -j * j)`` for j = 0 .. n - 1, which are all on the
+    hull, ``(0, 4 * n * n)`` covers nearly all of them (10 ms for 3 x 10^5); and ``truncate`` gives
+    them their place back in as much time, so that taking that key back and appending it again costs
+    O(n log n) each time. (Trees of hulls update in O(log^2 n) at worst [1]_, but keep every key
+    in them and take several times as long where nothing is covered.) Three features and more: d for
+    each key whose length does not rule it out; from 24 on, of which bytes do not either.
 
     Memory a token and head: d + dv numbers; with two features about 90 bytes more where its key is
     on one side of the hull (32 for each quadrant of directions in which it may win, in nodes that
     are half to wholly full, and 8 for each change to be undone), 300 on a straight line, nothing
-    inside; with three and more, 8 bytes.
+    inside; with three and more, 8 bytes, from 24 on d + 16.
 
-    Appending reads and writes without locks: do not use one layer in two threads at a time.
+    Do not use one layer in two threads at a time: there are no locks, and :meth:`extend` works
+    without the GIL, in threads of its own as well. Other layers may be used meanwhile.
+
+    References
+    ----------
+    .. [1] Overmars, van Leeuwen, "Maintenance of configurations in the plane", J. Comput. Syst.
+       Sci. 23(2), 1981.
 
     Examples
     --------
@@ -81,156 +90,7 @@ class HardmaxCache:
     array([[390.]])
     """
 
-    __slots__ = ("_core", "_dtype")
-
-    def __init__(
-        self,
-        n_layers: int,
-        n_heads: int,
-        head_dim: int = 2,
-        value_dim: int | None = None,
-        *,
-        ties: Any = "mean",
-        prune: bool = False,
-        dtype: DTypeLike = np.float64,
-    ) -> None:
-        self._dtype = np.dtype(dtype)
-        if self._dtype not in (np.float32, np.float64):
-            raise ValueError(f"dtype: got {self._dtype}, expected float32 or float64")
-        features = check_count("head_dim", head_dim, 1)
-        self._core = Core(
-            check_count("n_layers", n_layers, 1),
-            check_count("n_heads", n_heads, 1),
-            features,
-            features if value_dim is None else check_count("value_dim", value_dim, 0),
-            self._dtype == np.float32,
-            bool(prune),
-        )
-        self.set_ties(ties)
-
-    # --- Sizes ----------------------------------------------------------------------------------
-
-    @property
-    def n_layers(self) -> int:
-        """Layers."""
-        return self._core.n_layers
-
-    @property
-    def n_heads(self) -> int:
-        """Heads of a layer."""
-        return self._core.n_heads
-
-    @property
-    def head_dim(self) -> int:
-        """Features of keys and queries."""
-        return self._core.head_dim
-
-    @property
-    def value_dim(self) -> int:
-        """Features of values."""
-        return self._core.value_dim
-
-    @property
-    def prune(self) -> bool:
-        """Whether keys that can never win again are given up."""
-        return bool(self._core.prune)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of keys, queries, values and answers."""
-        return self._dtype
-
-    def __len__(self) -> int:
-        """Tokens in the layer that has most."""
-        return max(self._core.n_tokens(layer) for layer in range(self.n_layers))
-
-    def __repr__(self) -> str:
-        prune = ", prune=True" if self.prune else ""
-        return (
-            f"HardmaxCache(n_layers={self.n_layers}, n_heads={self.n_heads}, "
-            f"head_dim={self.head_dim}, value_dim={self.value_dim}{prune}, dtype={self.dtype}): "
-            f"{len(self)} tokens"
-        )
-
-    def n_tokens(self, layer: int) -> int:
-        """Tokens appended to a layer.
-
-        >>> from fasthardmax import HardmaxCache
-        >>> HardmaxCache(1, 1).n_tokens(0)
-        0
-        """
-        return self._core.n_tokens(self._layer(layer))
-
-    def n_kept(self, layer: int) -> NDArray[np.int64]:
-        """How many tokens each head of a layer keeps, (H,): all, unless it prunes.
-
-        Costs O(tokens kept) where the cache prunes.
-
-        >>> from fasthardmax import HardmaxCache
-        >>> cache = HardmaxCache(1, 1, head_dim=1, prune=True)
-        >>> cache.extend(0, [[[1.0]], [[2.0]], [[3.0]]], [[[0.0]], [[0.0]], [[0.0]]])
-        >>> cache.n_kept(0)
-        array([2])
-        """
-        layer = self._layer(layer)
-        return np.array([self._core.kept(layer, h) for h in range(self.n_heads)], np.int64)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held."""
-        return sum(self._core.nbytes(layer) for layer in range(self.n_layers))
-
-    # --- Ties -----------------------------------------------------------------------------------
-
-    @property
-    def ties(self) -> NDArray[np.str_]:
-        """What a tie gives in each head, (n_layers, n_heads); a copy."""
-        return np.array(
-            [
-                [TIES[self._core.get_ties(layer, head)] for head in range(self.n_heads)]
-                for layer in range(self.n_layers)
-            ]
-        )
-
-    def set_ties(self, ties: Any, layer: int | None = None, head: int | None = None) -> None:
-        """Say what a tie gives, from now on, over all tokens: in all heads, some, or one.
-
-        Parameters
-        ----------
-        ties : {"mean", "first", "last"} or array_like of them
-            Broadcast to the layers and heads named.
-        layer, head : int, optional
-            All of them by default.
-
-        Raises
-        ------
-        ValueError
-            For other words, shapes that do not fit, and layers and heads that do not exist.
-
-        Examples
-        --------
-        >>> from fasthardmax import HardmaxCache
-        >>> cache = HardmaxCache(2, 2)
-        >>> cache.set_ties("last", head=1)
-        >>> cache.ties.tolist()
-        [['mean', 'last'], ['mean', 'last']]
-        """
-        layers = range(self.n_layers) if layer is None else [self._layer(layer)]
-        heads = range(self.n_heads) if head is None else [self._head(head)]
-        given = np.asarray(ties, dtype=object)
-        for word in given.flat:
-            check_choice("ties", word, TIES)
-        shape = (len(layers), len(heads))
-        try:
-            each = np.broadcast_to(given, shape)
-        except ValueError:
-            raise ValueError(
-                f"ties: got shape {given.shape}, expected one word or a shape that broadcasts to "
-                f"{shape}, layers and heads"
-            ) from None
-        for row, here in zip(each, layers, strict=True):
-            for word, there in zip(row, heads, strict=True):
-                self._core.set_ties(here, there, TIES.index(word))
+    __slots__ = ()
 
     # --- Tokens ---------------------------------------------------------------------------------
 
@@ -307,12 +167,21 @@ class HardmaxCache:
             return self._again(self._core.query, refusal, layer, {"queries": queries})
 
     def extend(
-        self, layer: int, keys: ArrayLike, values: ArrayLike, queries: ArrayLike | None = None
+        self,
+        layer: int,
+        keys: ArrayLike,
+        values: ArrayLike,
+        queries: ArrayLike | None = None,
+        *,
+        num_threads: int | None = None,
     ) -> Any:
         """Insert a whole prompt in a layer, and answer it causally if there are queries.
 
+        Faster than :meth:`append` or :meth:`step` in a loop. Heads are shared among threads.
         Without queries, keys of two features are sorted and taken in at once, in O(T log T), unless
-        there are more tokens already or the cache prunes.
+        there are more tokens already. With queries and many features (8, if there are not too many
+        tokens, or 16) the prompt is answered as one causal attention by
+        :func:`~fasthardmax.hardmax_attention`, unless there are more tokens already.
 
         Parameters
         ----------
@@ -320,6 +189,8 @@ class HardmaxCache:
         keys : array_like, shape (T, H, d)
         values : array_like, shape (T, H, dv)
         queries : array_like, shape (T, H, d), optional
+        num_threads : int, optional
+            At most this many threads; all cores that the process may run on by default.
 
         Returns
         -------
@@ -339,7 +210,7 @@ class HardmaxCache:
         >>> cache.extend(0, prompt, prompt, queries=prompt).ravel()
         array([1., 3., 3.])
         """
-        layer = self._layer(layer)
+        layer, n_threads = self._layer(layer), check_threads(num_threads)
         given = {"keys": keys, "values": values}
         if queries is not None:
             given["queries"] = queries
@@ -348,27 +219,8 @@ class HardmaxCache:
         for name, array in arrays.items():
             if len(array) != n:
                 raise ValueError(f"{name}: got {len(array)} tokens, expected {n} as in keys")
-        out = None if queries is None else np.empty(arrays["values"].shape, self.dtype)
-        before = self.n_tokens(layer)
-        saved = layer_state(self._core, layer) if self.prune else None
-        error: BaseException
-        try:
-            done, reason = self._core.extend(
-                layer, arrays["keys"], arrays["values"], arrays.get("queries"), out
-            )
-        except KeyboardInterrupt as interrupt:
-            error = interrupt
-        else:
-            if reason is None:
-                return None if out is None else as_given(out, queries)
-            bad = {name: array[done] for name, array in arrays.items()}
-            at = f" at token {done}"
-            error = explained(self._core, reason, layer, bad, self._dtype, at)
-        if saved is None:
-            self._core.truncate(layer, before)
-        else:
-            load_layer(self._core, layer, saved, self._dtype)
-        raise error
+        answers = extend(self._core, layer, arrays, self._dtype, n_threads)
+        return None if answers is None else as_given(answers, queries)
 
     def truncate(self, n: int) -> None:
         """Take back the newest tokens: every layer keeps its first ``n``.
@@ -417,94 +269,7 @@ class HardmaxCache:
         for layer in range(self.n_layers):
             self._core.clear(layer)
 
-    def handle(self, layer: int) -> int:
-        """A layer for the functions of :mod:`fasthardmax.cache_numba`; valid while the cache lives.
-
-        >>> from fasthardmax import HardmaxCache
-        >>> isinstance(HardmaxCache(1, 1).handle(0), int)
-        True
-        """
-        return self._core.address(self._layer(layer))
-
-    # --- State ----------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a cache of the same sizes needs to go on: arrays, numbers and words.
-
-        >>> from fasthardmax import HardmaxCache
-        >>> cache = HardmaxCache(1, 1)
-        >>> cache.append(0, [[1.0, 2.0]], [[3.0, 4.0]])
-        >>> other = HardmaxCache(1, 1)
-        >>> other.load_state_dict(cache.state_dict())
-        >>> other.query(0, [[0.0, 1.0]])
-        array([[3., 4.]])
-        """
-        return {
-            **self._sizes(),
-            "ties": self.ties,
-            "layers": [layer_state(self._core, layer) for layer in range(self.n_layers)],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the tokens and ties of :meth:`state_dict`, in place of this cache's own.
-
-        Raises
-        ------
-        ValueError
-            Where the state is that of a cache of other sizes, dtype or pruning, or none at all.
-        """
-        if not isinstance(state, dict):
-            raise ValueError(
-                f"state: got {type(state).__name__}, expected a dictionary, as state_dict gives"
-            )
-        for name, own in self._sizes().items():
-            if name not in state or state[name] != own:
-                got = state.get(name, "nothing")
-                raise ValueError(f"state: got {got!r} for {name}, expected {own!r} as this cache")
-        layers = state.get("layers")
-        if (
-            not isinstance(layers, (list, tuple))
-            or len(layers) != self.n_layers
-            or not all(isinstance(layer, dict) for layer in layers)
-        ):
-            raise ValueError(
-                f"state: got {type(layers).__name__} for layers, expected a list of "
-                f"{self.n_layers} dictionaries, as state_dict gives"
-            )
-        other = HardmaxCache(
-            self.n_layers,
-            self.n_heads,
-            self.head_dim,
-            self.value_dim,
-            ties=state.get("ties"),
-            prune=self.prune,
-            dtype=self.dtype,
-        )
-        for layer, heads in enumerate(layers):
-            load_layer(other._core, layer, heads, self._dtype)
-        self._core.swap(other._core)  # in place: handles stay valid
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.state_dict()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        names = ("n_layers", "n_heads", "head_dim", "value_dim")
-        self.__init__(  # type: ignore[misc]  # unpickling makes it anew
-            *(state[name] for name in names), prune=state["prune"], dtype=state["dtype"]
-        )
-        self.load_state_dict(state)
-
-    def _sizes(self) -> dict[str, Any]:
-        names = ("n_layers", "n_heads", "head_dim", "value_dim", "prune")
-        return {**{name: getattr(self, name) for name in names}, "dtype": str(self.dtype)}
-
     # --- Arguments ------------------------------------------------------------------------------
-
-    def _layer(self, layer: int) -> int:
-        return _within("layer", layer, self.n_layers)
-
-    def _head(self, head: int) -> int:
-        return _within("head", head, self.n_heads)
 
     def _read(self, given: dict[str, Any], ndim: int = 2) -> dict[str, NDArray[Any]]:
         """The arguments as C-contiguous arrays of the cache's dtype, with the shapes they need."""
@@ -533,11 +298,3 @@ class HardmaxCache:
             except Refused as again:
                 reason = str(again)
         raise explained(self._core, reason, layer, arrays, self._dtype) from None
-
-
-def _within(name: str, number: int, stop: int) -> int:
-    """``number`` if it is from 0 to below ``stop``."""
-    index = check_count(name, number, 0)
-    if index >= stop:
-        raise ValueError(f"{name}: got {index}, expected 0 to {stop - 1}")
-    return index

@@ -31,7 +31,7 @@ from numba.core.errors import TypingError
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from ._caching.core import ADDRESSES, CODES
+from ._caching.called import ADDRESSES, CODES
 
 __all__ = ["append", "query", "step"]
 
@@ -101,7 +101,46 @@ def _check_types(function: str, handle: Any, **arrays: Any) -> None:
 
 
 def step(handle: int, keys: Array, queries: Array, values: Array, out: Array) -> None:
-    """Insert one token, then answer: as ``HardmaxCache.step``, into ``out`` (H, dv)."""
+    """Insert one token in a layer, then answer one query for each head.
+
+    Callable from code compiled by ``numba.njit`` only; costs what ``HardmaxCache.step`` does, less
+    the call from Python.
+
+    Parameters
+    ----------
+    handle : int
+        Of a layer, from :meth:`fasthardmax.HardmaxCache.handle`; valid while that cache lives.
+    keys, queries : ndarray, shape (H, d)
+    values : ndarray, shape (H, dv)
+        C-contiguous, in the dtype of the cache.
+    out : ndarray, shape (H, dv)
+        Written: what ``HardmaxCache.step`` returns, bit for bit.
+
+    Raises
+    ------
+    ValueError
+        For shapes and dtypes other than the cache's, NaN, infinity, scores or sums that could
+        overflow: then nothing is inserted in any head. The sentence names no argument: compiled
+        code knows none.
+    MemoryError
+        Where none is left; the cache can only be cleared then.
+    numba.core.errors.TypingError
+        When compiling, for arrays that are not C-contiguous, or not of one dtype.
+    TypeError
+        Where it is called from Python.
+
+    Examples
+    --------
+    >>> import numba, numpy as np
+    >>> from fasthardmax import HardmaxCache, cache_numba
+    >>> @numba.njit
+    ... def one(handle, keys, queries, values, out):
+    ...     cache_numba.step(handle, keys, queries, values, out)
+    >>> cache, out = HardmaxCache(1, 1), np.empty((1, 2))
+    >>> one(cache.handle(0), np.eye(2)[:1], np.eye(2)[:1], np.array([[3.0, 4.0]]), out)
+    >>> out
+    array([[3., 4.]])
+    """
     raise _only_in_compiled_code("step")
 
 
@@ -128,7 +167,34 @@ def _compile_step(handle, keys, queries, values, out):
 
 
 def append(handle: int, keys: Array, values: Array) -> None:
-    """Insert one token: as ``HardmaxCache.append``."""
+    """Insert one token in a layer.
+
+    Parameters
+    ----------
+    handle : int
+        Of a layer, from :meth:`fasthardmax.HardmaxCache.handle`; valid while that cache lives.
+    keys : ndarray, shape (H, d)
+    values : ndarray, shape (H, dv)
+        C-contiguous, in the dtype of the cache.
+
+    Raises
+    ------
+    ValueError, MemoryError, numba.core.errors.TypingError, TypeError
+        As :func:`step`.
+
+    Examples
+    --------
+    >>> import numba, numpy as np
+    >>> from fasthardmax import HardmaxCache, cache_numba
+    >>> @numba.njit
+    ... def fill(handle, keys, values):
+    ...     for t in range(len(keys)):
+    ...         cache_numba.append(handle, keys[t], values[t])
+    >>> cache = HardmaxCache(1, 1)
+    >>> fill(cache.handle(0), np.ones((5, 1, 2)), np.ones((5, 1, 2)))
+    >>> len(cache)
+    5
+    """
     raise _only_in_compiled_code("append")
 
 
@@ -143,7 +209,35 @@ def _compile_append(handle, keys, values):
 
 
 def query(handle: int, queries: Array, out: Array) -> None:
-    """Answer one query for each head: as ``HardmaxCache.query``, into ``out`` (H, dv)."""
+    """Answer one query for each head of a layer, over the tokens so far.
+
+    Parameters
+    ----------
+    handle : int
+        Of a layer, from :meth:`fasthardmax.HardmaxCache.handle`; valid while that cache lives.
+    queries : ndarray, shape (H, d)
+        C-contiguous, in the dtype of the cache.
+    out : ndarray, shape (H, dv)
+        Written: what ``HardmaxCache.query`` returns, bit for bit; zeros before the first token.
+
+    Raises
+    ------
+    ValueError, MemoryError, numba.core.errors.TypingError, TypeError
+        As :func:`step`.
+
+    Examples
+    --------
+    >>> import numba, numpy as np
+    >>> from fasthardmax import HardmaxCache, cache_numba
+    >>> @numba.njit
+    ... def ask(handle, queries, out):
+    ...     cache_numba.query(handle, queries, out)
+    >>> cache, out = HardmaxCache(1, 1), np.empty((1, 2))
+    >>> cache.append(0, [[1.0, 2.0]], [[5.0, 6.0]])
+    >>> ask(cache.handle(0), np.ones((1, 2)), out)
+    >>> out
+    array([[5., 6.]])
+    """
     raise _only_in_compiled_code("query")
 
 

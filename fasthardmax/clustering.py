@@ -173,7 +173,7 @@ class HardmaxClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]  # t
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=self._start.dtype)
         n = len(self._start)
-        clouds, matrix, _ = read_clouds(np.concatenate([self._start, X]), self.A)
+        clouds, matrix, *_ = read_clouds(np.concatenate([self._start, X]), self.A)
         place = coincident(clouds[0], tolerance=0)
         label = np.full(place.max() + 1, -2)  # of each place; -2 for those without a sample
         label[place[:n]] = self.labels_  # samples at one place have one label

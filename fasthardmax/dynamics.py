@@ -44,7 +44,8 @@ class Trajectory:
         Layer number to points; layer 0 is the start.
     winners : mapping of int to Winners
         Layer number to the tie sets of the points of that layer, for the recorded layers. These two
-        are dictionaries, or read from the disk at each look where a store recorded.
+        are dictionaries, or read from the disk at each look where a store recorded. Settling gives
+        read-only ones, which layers without a search share.
     leader_layer : ndarray of int64, shape (n,)
         The layer at which each point emerged as a leader, the first with ``C_i = {i}``; -1 if it
         did not. Coincident points tie with each other and so are never leaders.
@@ -197,7 +198,7 @@ def simulate(
     alpha = check_alpha(alpha)
     threads = check_threads(num_threads)
     keep, callback = _recording(record)
-    clouds, matrix, single = read_clouds(points, A, threads)
+    clouds, matrix, single, peak = read_clouds(points, A, threads)
     beta = check_beta(beta, clouds.dtype)
     kernel: engines.Runner | Softening
     state: Settling | Stepping | Softening
@@ -207,9 +208,12 @@ def simulate(
     else:
         method = method or METHODS[0]
         searches = min(layers + 1, 2) if method == "settling" else layers + 1  # about
-        kernel = engines.Runner(engine, self_attention(clouds, clouds, threads), searches)
-        kind = Settling if method == "settling" else Stepping
-        state = kind(clouds, alpha, matrix, kernel, threads)
+        problem = self_attention(clouds, clouds, threads, peak)
+        kernel = engines.Runner(engine, problem, searches)
+        if method == "settling":
+            state = Settling(clouds, alpha, matrix, kernel, threads, peak)
+        else:
+            state = Stepping(clouds, alpha, matrix, kernel, threads)
     store = record if isinstance(record, TrajectoryStore) else None
     run = _Run(state, alpha, beta, kernel, single=single, store=store)
     options = {

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from . import _settled_kernels as kernels
 from ._interior import inner_radius, worthwhile
-from ._settled import Index, in_ranges, listed
+from ._settled import Index, in_ranges
 from ._state import Resumable
 from ._subset import Search, same_rows
 from ._ties import Tied, grouped
@@ -56,7 +56,10 @@ class Settling(Tied, Resumable):
     """
 
     # Given again, computed when asked for, or of the last search.
-    NOT_SAVED = ("_shape", "_threads", "_c_type", "_points", "_named", "_goal", "_goal_error")
+    NOT_SAVED = (
+        "_shape", "_threads", "_c_type", "_start", "_peak", "_gone", "_lent", "_points", "_named",
+        "_goal", "_goal_error",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -65,13 +68,14 @@ class Settling(Tied, Resumable):
         matrix: NDArray[Any] | None,
         engine: Runner,
         threads: int,
+        peak: NDArray[Any] | None = None,
     ) -> None:
-        super().__init__(clouds, alpha, threads)
+        """``peak`` (B, d) are the features' largest magnitudes, if they are known."""
+        super().__init__(clouds, alpha, threads, peak)
         self._c = step_size(alpha, clouds.dtype)
         self._search = Search(matrix, engine, threads)
         self._radius = 0.0  # of a ball in the leaders' polytope, if one is known
         self._kept = np.empty(0, np.int64)  # settled points outside it
-        self._leads = np.empty(0, np.int64)  # the points that settled where they are
         # The mean of the winners, where still moving.
         self._goal, self._goal_error = self._at, self._drift
 
@@ -83,7 +87,7 @@ class Settling(Tied, Resumable):
     @property
     def n_dropped(self) -> int:
         """How many points are no longer looked at as keys."""
-        return len(self._position) - len(self._kept) - self.n_moving if self._radius else 0
+        return len(self._start) - len(self._kept) - self.n_moving if self._radius else 0
 
     @property
     def n_queries(self) -> int:
@@ -93,45 +97,52 @@ class Settling(Tied, Resumable):
     @property
     def residual(self) -> NDArray[Any]:
         """How far each point is from the mean of its winners; 0 for settled points."""
-        distance = np.zeros(len(self._position), self._position.dtype)
-        distance[self._moving] = np.linalg.norm(self._goal - self._at, axis=1)
+        distance = np.zeros(len(self._start), self._start.dtype)
+        if self._moving is not None:
+            distance[self._moving] = np.linalg.norm(self._goal - self._at, axis=1)
         return distance.reshape(self._shape[:2])
 
     # --- The winners of one layer ---------------------------------------------------------------
 
     def search(self) -> None:
         """Find the winners of the points that are not settled, and settle those that can be."""
-        rows, at, drift = self._moving, self._at, self._drift
-        if len(rows) == 0:
+        rows, slot, at, drift = self._moving, self._slot, self._at, self._drift
+        if len(at) == 0:
             return
         self._last_search, self._named = self.layer, None
         query = self._search.queries(at)
-        everyone = self.layer == 0 and len(rows) == len(self._position)
-        if everyone:
-            self._search.look_at(self.points)
+        if rows is None:
+            self._search.look_at(self._start.reshape(self._shape), peak=self._peak)
             first, count = self._search.winners(None, query)
-            self._first, self._count = first, count
+            self._first, self._count, self._lent = first, count, False
+            goes, entry = np.empty_like(first), np.empty(len(first), np.int32)
+            left, winner, together, tied, leads = self._settle_at_once(goes, entry)
+            several = tied
         else:
             self._put_back()
             self._look(rows, query)
             first, count = self._search.winners(self._cloud(rows), query)
+            if self._lent:
+                self._first, self._count = self._first.copy(), self._count.copy()
+                self._lent = False
             self._first[rows], self._count[rows] = first, count
-        ties, several = None, np.flatnonzero(count > 1)
-        tied = rows.take(several)
+            several, together = np.flatnonzero(count > 1), count == 1
+            tied = rows.take(several)
+            winner = self._cloud(rows) * self._shape[1] + first
+        ties = None
         if len(several):
             # Before anyone settles now, because that changes who counts.
             cloud = self._cloud(tied)
             ties = grouped(tied, cloud, query[several], first[several], count[several])
             meeting = self._meet(ties)
-        if everyone:
-            rows = self._settle_at_once()
-            self._leads = np.flatnonzero(self._goes == self._moving)
-            # To take rows is several times faster than to index with them.
-            first, count, at = first.take(rows), count.take(rows), at.take(rows, axis=0)
+        if rows is None:
+            rows, slot = left, np.arange(len(left))
+            at = at.take(rows, axis=0)  # several times faster than to index with them
             drift = np.zeros_like(at)
+            since = np.full(len(rows), -1, np.int32)
+            self._late, self._error, self._since = at, drift, since
+            self._goes, self._entry, self._leads = goes, entry, leads
             several = np.searchsorted(rows, tied)
-        winner = self._cloud(rows) * self._shape[1] + first
-        together = count == 1
         goal, goal_error = np.empty_like(at), np.zeros_like(at)
         if ties is not None:
             goal[several], together[several] = meeting.goal, meeting.together
@@ -139,27 +150,48 @@ class Settling(Tied, Resumable):
         self._settle_singles(rows, at, winner, together, goal, goal_error)
         if ties is not None:
             self._settle_ties(ties, goal[several])
-        settled = self._settled_at.take(rows) >= 0
+        settled = self._since.take(slot) >= 0
         done, left = np.flatnonzero(settled), np.flatnonzero(~settled)
-        ended = rows.take(done)
-        self._leads = np.concatenate([self._leads, ended[self._goes.take(ended) == ended]])
-        self._goal, self._goal_error = goal.take(left, axis=0), goal_error.take(left, axis=0)
-        self._moving, self._at, self._drift = (
-            rows.take(left), at.take(left, axis=0), drift.take(left, axis=0),
-        )  # fmt: skip
-        self._drop(ended, at.take(done, axis=0))
+        ended, stopped = rows.take(done), at.take(done, axis=0)
+        if len(done):
+            self._leads = np.concatenate([self._leads, ended[self._goes.take(ended) == ended]])
+            rows, slot, at, drift, goal, goal_error = (
+                some.take(left, axis=0) for some in (rows, slot, at, drift, goal, goal_error)
+            )
+        self._goal, self._goal_error = goal, goal_error
+        self._moving, self._slot, self._at, self._drift = rows, slot, at, drift
+        self._drop(ended, stopped)
 
-    def _settle_at_once(self) -> Index:
-        """At layer 0, settle who has a leader for its only winner; who is left."""
+    def _settle_at_once(
+        self, goes: Index, entry: NDArray[np.int32]
+    ) -> tuple[Index, Index, NDArray[np.bool_], Index, Index]:
+        """At layer 0, settle who has a leader for its only winner.
 
-        def work(start: int, stop: int, left: Index) -> int:
-            found: int = kernels.settle_at_once(
-                self._first, self._count, self._shape[1], start, stop,
-                self._goes, self._settled_at, left,
+        Returns who is left, their first winners, whether those are alone; who ties, and who leads.
+        """
+        winners = self._first, self._count, self._shape[1]
+        sizes: dict[int, tuple[int, int, int]] = {}
+
+        def settle(start: int, stop: int) -> None:
+            sizes[start] = kernels.settle_at_once(*winners, start, stop, goes, entry)
+
+        in_ranges(settle, len(goes), 4, self._threads)
+        starts = sorted(sizes)
+        ends = np.cumsum([(0, 0, 0), *(sizes[start] for start in starts)], axis=0)
+        begins = dict(zip(starts, ends.tolist(), strict=False))
+        n_left, n_tied, n_lead = ends[-1]
+        left, winner = np.empty((2, n_left), np.int64)
+        alone = np.empty(n_left, bool)
+        tied, leads = np.empty(n_tied, np.int64), np.empty(n_lead, np.int64)
+
+        def tell(start: int, stop: int) -> None:
+            kernels.list_left(
+                *winners, goes, start, stop, *begins[start],
+                entry, left, winner, alone.view(np.uint8), tied, leads,
             )  # fmt: skip
-            return found
 
-        return listed(work, len(self._goes), 4, self._threads)
+        in_ranges(tell, len(goes), 4, self._threads)
+        return left, winner, alone, tied, leads
 
     def _settle_singles(
         self,
@@ -174,39 +206,39 @@ class Settling(Tied, Resumable):
 
         Those at their goals come first, because others may follow them.
         """
-        home = np.empty(len(rows), bool)
+        rest = np.empty(len(rows), np.uint8)  # as :func:`kernels.aim` writes it
         known, n = self._known(), self._shape[1]
 
         def aim(start: int, stop: int) -> None:
             kernels.aim[self._c_type](
                 *known, at, winner, together.view(np.uint8), start, stop,
-                goal, goal_error, home.view(np.uint8),
+                goal, goal_error, rest,
             )  # fmt: skip
 
         def settle_at_home(start: int, stop: int) -> None:
             kernels.settle_at_home(
-                rows, winner, home.view(np.uint8), self._first, n, self.layer, start, stop,
-                self._goes, self._settled_at,
+                rows, winner, rest, self._first, n, self.layer, start, stop,
+                self._goes, self._entry, self._since,
             )  # fmt: skip
 
         def settle_followers(start: int, stop: int) -> None:
             kernels.settle_followers[self._c_type](
-                *known, rows, winner, together.view(np.uint8), home.view(np.uint8),
+                *known, rows, winner, together.view(np.uint8), rest,
                 start, stop, self._first,
             )  # fmt: skip
 
         for work in (aim, settle_at_home, settle_followers):
-            in_ranges(work, len(rows), self._shape[2] + 4, self._threads)
+            in_ranges(work, len(rows), 8 * (self._shape[2] + 4), self._threads)
 
     def _put_back(self) -> None:
-        """Where moving points are, among all points."""
+        """Where moving points are, among the late ones."""
 
         def work(start: int, stop: int) -> None:
             kernels.put_back[self._c_type](
-                self._moving, self._at, self._drift, start, stop, self._position, self._error
+                self._slot, self._at, self._drift, start, stop, self._late, self._error
             )
 
-        in_ranges(work, len(self._moving), 2 * self._shape[2], self._threads)
+        in_ranges(work, len(self._slot), 2 * self._shape[2], self._threads)
 
     def _look(self, rows: Index, query: NDArray[Any]) -> None:
         """Search among the points that matter to the queries of some rows."""
@@ -230,28 +262,31 @@ class Settling(Tied, Resumable):
         Their way to their limits stays inside, where no point wins or ties but for a zero query.
         """
         n_batch, n, d = self._shape
-        if n_batch != 1 or not len(self._moving) or not worthwhile(n, d):
+        if n_batch != 1 or not self.n_moving or not worthwhile(n, d):
             return
         known = self._radius > 0
         if self.layer & (self.layer - 1) == 0:  # at 0, 1, 2, 4, 8, ...
-            radius = inner_radius(self._position[self._leads])
+            radius = inner_radius(self._stood(self._leads))
             self._radius = max(self._radius, radius if radius > _SMALLEST_BALL else 0.0)
         if known:
             kept = self._outside(self._placed(self._kept)[0], self._kept)
             self._kept = np.concatenate([kept, self._outside(at, ended)])
         elif self._radius:
-            self._kept = self._outside(self.points[0], None)
+            self._kept = self._outside(self._start if self.layer == 0 else self.points[0], None)
 
     def _outside(self, at: NDArray[Any], rows: Index | None) -> Index:
         """Which points are not in the ball: of ``rows``, which are ``at``, or of all settled."""
+        out = np.empty(len(at), bool)
 
-        def work(start: int, stop: int, out: Index) -> int:
-            found: int = kernels.outside[self._c_type](
-                at, rows, self._settled_at, self._radius, start, stop, out
-            )
-            return found
+        def work(start: int, stop: int) -> None:
+            kernels.outside[self._c_type](
+                at, rows is None, self._entry, self._since, self._radius, start, stop,
+                out.view(np.uint8),
+            )  # fmt: skip
 
-        return listed(work, len(at), 2 * at.shape[1], self._threads)
+        in_ranges(work, len(at), 2 * at.shape[1], self._threads)
+        found = np.flatnonzero(out)
+        return found if rows is None else rows.take(found)
 
     # --- To other layers ------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench import depth, depth_tables, figures, report
-from bench.depth import Batch, Cloud
+from bench.depth import Batch, Cloud, Stored
 from bench.race import Track
 from bench.sections import SECTIONS, Field
 from fasthardmax import hardmax_attention
@@ -75,14 +75,16 @@ def test_section_table_and_figure(monkeypatch, tmp_path):
     monkeypatch.setattr(depth, "clouds", lambda quick: iter([Cloud("cube", 900, 3)]))
     monkeypatch.setattr(depth, "BATCHES", [Batch(1, 9, 2, 3, "settling")])
     monkeypatch.setattr(depth, "batches", lambda quick: [Batch(30, 20, 2, 3, "settling")])
+    monkeypatch.setattr(depth, "stored", lambda quick: [Stored(50, 6, 2)])
     with Track(TINY) as track:
         records = list(SECTIONS["depth"](Field(track, None, 2, quick=True)))
-    assert [record["wrong"] for record in records] == [0, 0]
+    assert [record["wrong"] for record in records] == [0, 0, 0]
     assert 1 <= records[0]["passes"] < 3
     results = results_with({"depth": records})
     text = report.render(results)
     assert "| cube, n = 900, d = 3, A = I, alpha = 0.5 |" in text
     assert "| 30 clouds of 20 points, d = 2 | 3 | settling |" in text
+    assert "| n = 50 | 6 | 2 |" in text
     assert figures.depth(results, tmp_path / "depth.png")
     assert (tmp_path / "depth.png").stat().st_size > 0
     assert not figures.depth(results_with({}), tmp_path / "none.png")

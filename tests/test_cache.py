@@ -154,6 +154,39 @@ def test_a_million_addresses_are_found_exactly(order: str) -> None:
         assert cache.query(0, [[i, 1]]) == expected.mean()
 
 
+ONE_BY_ONE = {
+    **ORDERS,
+    "from the middle": lambda n: n // 2 + (np.arange(n) + 1) // 2 * (-1) ** np.arange(n),
+}
+
+
+@pytest.mark.parametrize("order", ONE_BY_ONE)
+def test_trees_that_grow_and_shrink_at_any_end(order: str) -> None:
+    n = 10_000
+    address = ONE_BY_ONE[order](n).astype(float)
+    keys = np.stack([2 * address, -(address**2)], axis=1)[:, None]
+    cache = HardmaxCache(1, 1, value_dim=1)
+
+    def append(tokens: range) -> None:
+        for t in tokens:
+            cache.append(0, keys[t], address[t, None, None])
+
+    def check(count: int) -> None:
+        asked = address[seeded(f"{order} {count}").integers(0, count, 300)]
+        answers = [cache.query(0, [[i, 1]]) for i in asked]
+        assert np.ravel(answers).tolist() == asked.tolist()
+
+    append(range(n))
+    check(n)
+    cache.append(0, [[0, 1e12]], [[-1.0]])  # covers all
+    assert cache.query(0, [[7, 1]]) == -1
+    for count in (n, n - 70, n // 2, 65, 1):
+        cache.truncate(count)
+        check(count)
+    append(range(1, n))
+    check(n)
+
+
 CROWDS: dict[str, Callable[[int], Array]] = {
     "circle": lambda n: circle(n, DTYPES[1]),
     "disc": lambda n: ball(n, 2, DTYPES[1]),
@@ -342,7 +375,7 @@ def test_a_state_is_of_one_kind_of_cache() -> None:
     with pytest.raises(ValueError, match=message):
         other.load_state_dict(state)
     del state["dtype"]
-    with pytest.raises(ValueError, match=r"^state: got 'nothing' for dtype, expected 'float64'"):
+    with pytest.raises(ValueError, match=r"^state: got no dtype, expected a dictionary"):
         HardmaxCache(1, 2, 3, 4).load_state_dict(state)
 
 

@@ -65,6 +65,21 @@ def test_small_calls_stay_with_the_compiled_engine(load):
     assert chosen(problem(4000, 3)) == "direct"
 
 
+def test_an_engine_that_is_loaded_takes_smaller_calls(load):
+    load()
+    assert chosen(problem(1000, 3)) == "compiled"
+    load("direct")
+    assert chosen(problem(1000, 3)) == "direct"
+    assert _choice._spent == 0, "they do not make the loading of another due"
+    rng = np.random.default_rng(0)
+    few, many = rng.standard_normal((50, 2)), rng.standard_normal((60_000, 2))
+    every = {"attn_mask": None, "is_causal": False, "ties": "mean", "enable_gqa": False}
+    few_keys = attention_problem(many, few, few, **every, num_threads=1)[0]
+    assert chosen(few_keys) == "direct"
+    load("direct", "cones")
+    assert chosen(few_keys) == "cones"
+
+
 def test_many_calls_count_as_one_large_one(load):
     load()
     assert chosen(problem(4000, 3), calls=2) == "compiled"

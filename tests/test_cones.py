@@ -250,9 +250,9 @@ def test_few_candidates_are_scored() -> None:
 
 
 def forecast(points: Array) -> float:
-    """As a multiple of what all pairs take."""
+    """As a multiple of what the products of all pairs take."""
     problem = self_attention(points[None], points[None], 1)
-    all_pairs = direct.forecast(problem)
+    all_pairs = direct.forecast(problem, bytes_serve=False)
     return cones.forecast(problem, all_pairs) / all_pairs
 
 

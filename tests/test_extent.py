@@ -26,6 +26,7 @@ each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 def num_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Small arrays are cut into ranges as well."""
     monkeypatch.setattr(_extent, "_ELEMENTS_PER_RANGE", 4)
+    monkeypatch.setattr(_extent, "_ELEMENTS_COPIED", 4)
     return int(request.param)
 
 
@@ -36,6 +37,22 @@ def test_peaks(shape: tuple[int, ...], dtype: np.dtype[Any], num_threads: int) -
     peaks, largest = feature_peaks(batch, num_threads)
     assert largest == np.abs(batch).max(initial=0)
     assert_same_bits(peaks, np.abs(batch).max(axis=1, initial=0))
+
+
+@each_dtype
+@each_shape
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_copy_has_no_negative_zeros(
+    shape: tuple[int, ...], dtype: np.dtype[Any], num_threads: int, in_place: bool
+) -> None:
+    batch = seeded(f"copied {shape}").integers(-2, 3, shape).astype(dtype)
+    batch[batch == 0] = -0.0
+    expected = np.where(batch == 0, dtype.type(0), batch)
+    copy = batch if in_place else np.full(shape, 7, dtype)
+    peaks, largest = feature_peaks(batch, num_threads, copy)
+    assert_same_bits(copy, expected)
+    assert_same_bits(peaks, np.abs(expected).max(axis=1, initial=0))
+    assert largest == np.abs(expected).max(initial=0)
 
 
 @each_dtype

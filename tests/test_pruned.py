@@ -230,9 +230,9 @@ def test_share_of_pairs_and_its_estimate(points: Array, most: float) -> None:
 
 
 def _forecast(points: Array) -> float:
-    """As a multiple of what all pairs take."""
+    """As a multiple of what the products of all pairs take."""
     problem = self_attention(points[None], points[None], 1)
-    all_pairs = direct.forecast(problem)
+    all_pairs = direct.forecast(problem, bytes_serve=False)
     return pruned.forecast(problem, all_pairs) / all_pairs
 
 

@@ -104,9 +104,18 @@ def _problem(query: Array, key: Array) -> Any:
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("d", [5, 67])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_bytes_do_not_show(dtype: np.dtype[Any], kind: str, scale: str, causal: bool) -> None:
-    query, key = _make(kind, scale, 67, dtype)
+def test_bytes_do_not_show(
+    dtype: np.dtype[Any],
+    d: int,
+    kind: str,
+    scale: str,
+    causal: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(direct, "_BYTES_SIZE", 0)  # so few keys would not be worth it
+    query, key = _make(kind, scale, d, dtype)
     expected, found = (
         fh.hardmax_winners(query, key, is_causal=causal, return_all=True, engine=engine)
         for engine in ("reference", "direct")
@@ -131,16 +140,20 @@ def test_heads_have_scales_of_their_own(dtype: np.dtype[Any]) -> None:
 
 @needs_bytes
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_bytes_are_used_where_they_can_be(dtype: np.dtype[Any]) -> None:
+def test_bytes_are_used_where_they_can_be(
+    dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert direct._plan(_problem(*_make("gaussian", "plain", 67, dtype))).rough
     assert not direct._plan(_problem(*_make("gaussian", "plain", 7, dtype))).rough
+    monkeypatch.setattr(direct, "_BYTES_SIZE", 0)
+    assert direct._plan(_problem(*_make("gaussian", "plain", 7, dtype))).rough
 
 
 @needs_bytes
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_bytes_alone_would_be_wrong(dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound is needed: with none, the same comparison fails."""
-    query, key = _make("few_near", "plain", 67, dtype)
+    query, key = _make("clusters", "plain", 67, dtype)
     expected = fh.hardmax_winners(query, key, engine="reference")
     monkeypatch.setattr(direct, "block_size", lambda n_keys, d, itemsize: 1)
     monkeypatch.setattr(direct, "screening_slack", lambda d, dtype: (0.0, 0.0))

@@ -65,6 +65,25 @@ def test_settled_points_are_on_their_way(d: int, dtype: Any) -> None:
                 assert abs(Fraction(float(x)) - exact) <= 2 * ulp
 
 
+def test_what_was_asked_for_is_not_changed_later() -> None:
+    start = gaussian(150, 3, DTYPES[1])
+    clouds = start[None].copy()
+    layers = _layers(clouds)
+    seen = []
+    for layer in range(5):
+        if layer:
+            layers.go_to(layer)
+        layers.search()
+        asked = layers.points, layers.first, layers.count, layers.labels, layers.settled_at
+        seen += [(array, array.copy()) for array in asked]
+    assert layers.n_queries > len(start)
+    for array, before in seen:
+        assert_same_bits(array, before)
+    assert_same_bits(clouds[0], start)
+    with pytest.raises(ValueError, match="read-only"):
+        layers.first[0, 0] = 0
+
+
 @each_dtype
 def test_blocks_and_single_points_are_placed_as_all_are(dtype: Any) -> None:
     clouds = np.stack([ball(30, 2, np.dtype(dtype)), gaussian(30, 2, np.dtype(dtype))])
@@ -87,17 +106,27 @@ def test_at_once_those_settle_whose_only_winner_leads(name: str) -> None:
     winners = [oracle.tie_set(x, points) for x in points]
     first = np.array([w[0] for w in winners] * 2)
     count = np.array([len(w) for w in winners] * 2)
-    goes, settled_at = np.full(2 * n, -1), np.full(2 * n, -1, np.int32)
-    left = np.empty(2 * n, np.int64)
-    found = []
-    for start, stop in itertools.pairwise([0, n // 2, n + 3, 2 * n]):  # across the clouds
-        k = kernels.settle_at_once(first, count, n, start, stop, goes, settled_at, left)
-        found += left[start : start + k].tolist()
+    goes, entry = np.full(2 * n, 7), np.full(2 * n, 7, np.int32)
+    kinds = (np.int64, np.int64, np.uint8, np.int64, np.int64)
+    found: list[NDArray[Any]] = [np.full(2 * n, 7, kind) for kind in kinds]
+    parts = list(itertools.pairwise([0, n // 2, n + 3, 2 * n]))  # across the clouds
+    sizes = [kernels.settle_at_once(first, count, n, *part, goes, entry) for part in parts]
+    ends = np.cumsum([(0, 0, 0), *sizes], axis=0)
+    for part, end in zip(reversed(parts), ends[-2::-1].tolist(), strict=True):
+        kernels.list_left(first, count, n, goes, *part, *end, entry, *found)
+    left, their, alone, tied, leading = (
+        some[: ends[-1, k]].tolist() for some, k in zip(found, (0, 0, 0, 1, 2), strict=True)
+    )
     leads = [winners[i] == [i] for i in range(n)]
     truth = [w[0] if len(w) == 1 and leads[w[0]] else -1 for w in winners]
     assert goes.tolist() == truth + [j + n if j >= 0 else -1 for j in truth]
-    assert found == [i for i in range(2 * n) if goes[i] < 0]
-    assert_same_bits(settled_at, np.where(goes >= 0, 0, -1).astype(np.int32))
+    assert left == [i for i in range(2 * n) if goes[i] < 0]
+    assert their == [first[i] + i // n * n for i in left]
+    assert alone == [count[i] == 1 for i in left]
+    assert tied == np.flatnonzero(count > 1).tolist()
+    assert leading == [i + j for j in (0, n) for i in range(n) if leads[i]]
+    assert entry[left].tolist() == list(range(1, len(left) + 1))
+    assert (entry[goes >= 0] == 0).all()
 
 
 @each_dtype
@@ -123,17 +152,15 @@ def test_a_step_and_its_error_are_the_exact_step(dtype: Any) -> None:
 @pytest.mark.parametrize("everyone", [False, True])
 def test_who_is_outside_a_ball(everyone: bool) -> None:
     points = gaussian(300, 3, DTYPES[1])
-    settled_at = np.where(np.arange(300) % 3, 0, -1).astype(np.int32)
-    rows = None if everyone else np.arange(0, 600, 2)
-    out = np.empty(300, np.int64)
-    found: list[int] = []
+    since = np.where(np.arange(300) % 3, 5, -1).astype(np.int32)  # but for the first, all are late
+    entry = np.arange(300, dtype=np.int32)
+    out = np.full(300, 7, np.uint8)
     for start, stop in ((0, 101), (101, 300)):
-        k = kernels.outside["double"](points, rows, settled_at, 1.5, start, stop, out)
-        found += out[start : start + k].tolist()
+        kernels.outside["double"](points, everyone, entry, since, 1.5, start, stop, out)
     far = (points**2).sum(axis=1) >= 1.5**2
-    truth = far & (settled_at >= 0) if everyone else far
-    assert found == (np.flatnonzero(truth) * (1 if everyone else 2)).tolist()
-    assert 0 < len(found) < 300
+    truth = far & (np.append(0, since[:-1]) >= 0) if everyone else far
+    assert out.tolist() == truth.tolist()
+    assert 0 < out.sum() < 300
 
 
 # --- What is told of them -----------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +17,8 @@ Array = NDArray[Any]
 
 
 class _WholePrompt:
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, threads: int) -> None:
+        self._threads = threads
         self._cache = HardmaxCache(
             shape.n_layers, shape.n_heads, shape.head_dim, shape.value_dim,
             ties=shape.ties, dtype=shape.dtype,
@@ -23,7 +26,7 @@ class _WholePrompt:
         self.step = self._cache.step
 
     def fill(self, layer: int, keys: Array, values: Array) -> None:
-        self._cache.extend(layer, keys, values)
+        self._cache.extend(layer, keys, values, num_threads=self._threads)
 
 
 class _TokenByToken(_WholePrompt):
@@ -33,19 +36,19 @@ class _TokenByToken(_WholePrompt):
             append(layer, key, value)
 
 
-def _load(title: str, decoder: type[Decoder]) -> Contestant:
+def _load(title: str, decoder: Callable[..., Decoder], threads: int) -> Contestant:
     return Contestant(
         title=title,
         version=version("fasthardmax"),
         ties="finds all; mean, first or last",
         note="with all checks of its input",
-        decode={"": decoder},
+        decode={"": partial(decoder, threads=threads)},
     )
 
 
 def load(threads: int) -> Contestant:
-    return _load("fasthardmax, HardmaxCache", _TokenByToken)
+    return _load("fasthardmax, HardmaxCache", _TokenByToken, threads)
 
 
 def load_whole(threads: int) -> Contestant:
-    return _load("fasthardmax, HardmaxCache.extend", _WholePrompt)
+    return _load("fasthardmax, HardmaxCache.extend", _WholePrompt, threads)

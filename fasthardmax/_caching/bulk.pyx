@@ -10,6 +10,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from .fringe cimport fringe_put
 from .plane cimport (
     DROP,
     TINY,
@@ -19,7 +20,6 @@ from .plane cimport (
     covered,
     drop,
     find_apex,
-    fringe_put,
     loses,
     reset,
     slope,
@@ -28,10 +28,26 @@ from .store cimport CHUNK, Store, add_repeat, forget_repeats, key_of, real
 from .tree cimport WIDTH, Spot, insert
 from .turn cimport reflex
 
+cdef enum:
+    DIGIT = 11  # bits of a rank that one pass of sorting looks at, at most; with few keys 7
+    TOGETHER = 64  # keys that are looked at once for whether any of them is far out
+    SAMPLED = 64  # chunks whose keys are looked at for one that covers many
+    FEW = 24  # keys of a quadrant that are not worth a look before they are sorted one by one
+    MANY = 4096  # keys that are worth counting more digits for
+
 cdef struct Key:  # as a quadrant sees it
     double x
     double y
     int64_t token
+
+cdef struct Edge:  # of two keys of a quadrant, b to the right of a and below it
+    double left
+    double top
+    double dx
+    double dy
+    double inside_x  # where keys lose to the edge if they are below it by more than ``least``
+    double inside_y
+    double least
 
 
 cdef size_t build_bytes(int64_t count) noexcept nogil:
@@ -52,41 +68,66 @@ cdef inline uint64_t rank(const Key *key, bint by_y) noexcept nogil:
 
 cdef Key *sort(Key *key, Key *other, int64_t n, bint by_y) noexcept nogil:
     """Sort by x upwards, or by y downwards, stably; the one of two arrays that has the result."""
-    cdef int64_t start[8][256]
+    cdef int64_t start[1 << DIGIT]
     cdef int64_t i, total, here
-    cdef uint64_t number, before = 0
-    cdef int digit, value
+    cdef uint64_t number, before = 0, varying = 0
+    cdef int low = 0, high = 64, passes, width, value, most = DIGIT if n > MANY else 7
     cdef bint in_order = True
-    memset(start, 0, sizeof(start))
     for i in range(n):
         number = rank(&key[i], by_y)
         in_order = in_order and number >= before
         before = number
-        for digit in range(8):
-            start[digit][number >> (8 * digit) & 255] += 1
+        varying |= number ^ rank(key, by_y)
     if in_order:
         return key
-    for digit in range(8):
-        if start[digit][before >> (8 * digit) & 255] == n:
-            continue
+    while not varying >> low & 1:
+        low += 1
+    while not varying >> (high - 1) & 1:
+        high -= 1
+    passes = (high - low + most - 1) // most
+    width = (high - low + passes - 1) // passes
+    while low < high:
+        memset(start, 0, sizeof(int64_t) << width)
+        for i in range(n):
+            start[rank(&key[i], by_y) >> low & ((1 << width) - 1)] += 1
         total = 0
-        for value in range(256):
-            here = start[digit][value]
-            start[digit][value] = total
+        for value in range(1 << width):
+            here = start[value]
+            start[value] = total
             total += here
         for i in range(n):
-            value = rank(&key[i], by_y) >> (8 * digit) & 255
-            other[start[digit][value]] = key[i]
-            start[digit][value] += 1
+            value = rank(&key[i], by_y) >> low & ((1 << width) - 1)
+            other[start[value]] = key[i]
+            start[value] += 1
         key, other = other, key
+        low += width
     return key
+
+
+cdef void sort_few(Key *key, int64_t n) noexcept nogil:
+    """Sort as a hull runs, by insertion."""
+    cdef Key one
+    cdef int64_t i, at
+    for i in range(1, n):
+        one = key[i]
+        at = i
+        while at and (
+            key[at - 1].x > one.x or (key[at - 1].x == one.x and key[at - 1].y < one.y)
+        ):
+            key[at] = key[at - 1]
+            at -= 1
+        key[at] = one
 
 
 cdef Key *sort_along(Key *key, Key *other, int64_t n) noexcept nogil:
     """Sort as a hull runs: by x upwards, equal ones by y downwards, equal keys by token."""
     cdef Key *both[2]
-    cdef Key *by_x = sort(key, other, n, False)
+    cdef Key *by_x
     cdef int64_t i
+    if n <= FEW:
+        sort_few(key, n)
+        return key
+    by_x = sort(key, other, n, False)
     both[0] = key
     both[1] = other
     for i in range(1, n):
@@ -100,60 +141,41 @@ cdef Key *sort_along(Key *key, Key *other, int64_t n) noexcept nogil:
 # --- Which keys are worth sorting ----------------------------------------------------------------
 
 
-cdef double highest(
-    const real *x, const real *y, int width, double along_x, double along_y
-) noexcept nogil:
-    """The maximum of a chunk's products with a direction, in a form that vectorises."""
-    cdef double top[8]
-    cdef double s
-    cdef int i, j
-    for j in range(8):
-        top[j] = -INFINITY
-    for i in range(0, width - 7, 8):
-        for j in range(8):
-            s = along_x * x[i + j] + along_y * y[i + j]
-            top[j] = top[j] if top[j] > s else s
-    for i in range(width // 8 * 8, width):
-        s = along_x * x[i] + along_y * y[i]
-        top[0] = top[0] if top[0] > s else s
-    for j in range(1, 8):
-        top[0] = top[0] if top[0] > top[j] else top[j]
-    return top[0]
-
-
 cdef void find_apexes(
     Plane *plane, const Store *store, int64_t count, const real *either
 ) noexcept nogil:
-    """Set each quadrant's apex from the key that is furthest out along its diagonal."""
+    """Set each quadrant's apex from a key that is far out along its diagonal.
+
+    Any key is right; some thousand of them, and the newest, are enough to find a good one.
+    """
     cdef double best[4]
-    cdef double along_x, along_y, top, by = DROP * plane.unit
+    cdef double x, y, along_x, along_y, by = DROP * plane.unit
     cdef int64_t at[4]
-    cdef int64_t chunk
-    cdef const real *x
-    cdef int q, j, width
+    cdef int64_t last = (count - 1) // CHUNK, chunk = 0
+    cdef const real *keys
+    cdef int q, j
     if store.peak[0] < TINY or store.peak[1] < TINY:
         return
     for q in range(4):
         best[q] = -INFINITY
         at[q] = 0
-    for chunk in range((count + CHUNK - 1) // CHUNK):
-        width = <int>min(CHUNK, count - chunk * CHUNK)
-        x = <const real *>store.chunk[chunk]
-        for q in range(4):
-            along_x = (-1 if q & 1 else 1) / store.peak[0]
-            along_y = (-1 if q & 2 else 1) / store.peak[1]
-            top = highest(x, x + CHUNK, width, along_x, along_y)
-            if top > best[q]:
-                best[q] = top
-                for j in range(width):
-                    if along_x * x[j] + along_y * x[CHUNK + j] == top:
-                        at[q] = chunk * CHUNK + j
-                        break
+    along_x = 1 / store.peak[0]
+    along_y = 1 / store.peak[1]
+    while chunk <= last:
+        keys = <const real *>store.chunk[chunk]
+        for j in range(<int>min(CHUNK, count - chunk * CHUNK)):
+            x = along_x * keys[j]
+            y = along_y * keys[CHUNK + j]
+            for q in range(4):
+                if (-x if q & 1 else x) + (-y if q & 2 else y) > best[q]:
+                    best[q] = (-x if q & 1 else x) + (-y if q & 2 else y)
+                    at[q] = chunk * CHUNK + j
+        chunk = last if chunk < last <= chunk + last // SAMPLED else chunk + 1 + last // SAMPLED
     for q in range(4):
-        along_x = key_of(store, at[q], 0)
-        along_y = key_of(store, at[q], 1)
-        plane.quadrant[q].apex_x = (-along_x if q & 1 else along_x) - by * store.peak[0]
-        plane.quadrant[q].apex_y = (-along_y if q & 2 else along_y) - by * store.peak[1]
+        x = key_of(store, at[q], 0)
+        y = key_of(store, at[q], 1)
+        plane.quadrant[q].apex_x = (-x if q & 1 else x) - by * store.peak[0]
+        plane.quadrant[q].apex_y = (-y if q & 2 else y) - by * store.peak[1]
 
 
 cdef int64_t list_open(
@@ -165,19 +187,91 @@ cdef int64_t list_open(
     cdef double left = -min(quadrant[1].apex_x, quadrant[3].apex_x)
     cdef double upper = min(quadrant[0].apex_y, quadrant[1].apex_y)
     cdef double lower = -min(quadrant[2].apex_y, quadrant[3].apex_y)
+    cdef double beyond[TOGETHER]
+    cdef double over_x, over_y, other
     cdef int64_t chunk, n = 0
     cdef const real *x
     cdef const real *y
-    cdef int j
+    cdef int start, j, half
     for chunk in range((count + CHUNK - 1) // CHUNK):
-        x = <const real *>store.chunk[chunk]
-        y = x + CHUNK
-        for j in range(<int>min(CHUNK, count - chunk * CHUNK)):
-            token[n] = chunk * CHUNK + j
-            n += (
-                1 - ((x[j] < right) & (x[j] > left) & (y[j] < upper) & (y[j] > lower))
-            )
+        for start in range(0, CHUNK, 64):
+            if chunk * CHUNK + start >= count:
+                break
+            x = <const real *>store.chunk[chunk] + start
+            y = x + CHUNK
+            if chunk * CHUNK + start + TOGETHER <= count:
+                # How far any of the keys is beyond any side; a difference has the right sign.
+                for j in range(TOGETHER):
+                    over_x = x[j] - right
+                    other = left - x[j]
+                    over_x = over_x if over_x > other else other
+                    over_y = y[j] - upper
+                    other = lower - y[j]
+                    over_y = over_y if over_y > other else other
+                    beyond[j] = over_x if over_x > over_y else over_y
+                half = TOGETHER // 2
+                while half >= 4:
+                    for j in range(half):
+                        other = beyond[j + half]
+                        beyond[j] = beyond[j] if beyond[j] > other else other
+                    half //= 2
+                if max(max(beyond[0], beyond[1]), max(beyond[2], beyond[3])) < 0:
+                    continue
+            for j in range(<int>min(TOGETHER, count - chunk * CHUNK - start)):
+                token[n] = chunk * CHUNK + start + j
+                n += 1 - ((x[j] < right) & (x[j] > left) & (y[j] < upper) & (y[j] > lower))
     return n
+
+
+cdef Edge edge_between(const Plane *plane, const double *peak, Key a, Key b) noexcept nogil:
+    """The edge of two keys, under which keys lose as in ``loses``; none where that is in doubt."""
+    cdef Edge edge
+    cdef double by = DROP * plane.unit
+    edge.left = a.x
+    edge.top = a.y
+    edge.dx = b.x - a.x
+    edge.dy = a.y - b.y
+    edge.inside_x = b.x - by * peak[0]
+    edge.inside_y = a.y - by * peak[1]
+    edge.least = by * (edge.dy * peak[0] + edge.dx * peak[1])
+    if not (edge.dx > 0 and edge.dy > 0 and edge.least > TINY):
+        edge.inside_x = -INFINITY
+    return edge
+
+
+cdef inline bint under(const Edge *edge, double x, double y) noexcept nogil:
+    return (
+        (x < edge.inside_x)
+        & (y < edge.inside_y)
+        & (edge.dy * (edge.left - x) + edge.dx * (edge.top - y) > edge.least)
+    )
+
+
+cdef int64_t leave_out(Plane *plane, const double *peak, Key *key, int64_t n) noexcept nogil:
+    """Leave only the keys that do not lose to edges between the furthest keys of a quadrant."""
+    cdef Key highest = key[0], rightmost = key[0], middle = key[0]
+    cdef double along_x, along_y, most = -INFINITY
+    cdef Edge first, second
+    cdef int64_t i, used = 0
+    if peak[0] < TINY or peak[1] < TINY:
+        return n
+    for i in range(n):
+        if key[i].y > highest.y or (key[i].y == highest.y and key[i].x > highest.x):
+            highest = key[i]
+        if key[i].x > rightmost.x or (key[i].x == rightmost.x and key[i].y > rightmost.y):
+            rightmost = key[i]
+    along_x = highest.y - rightmost.y
+    along_y = rightmost.x - highest.x
+    for i in range(n):
+        if along_x * key[i].x + along_y * key[i].y > most:
+            most = along_x * key[i].x + along_y * key[i].y
+            middle = key[i]
+    first = edge_between(plane, peak, highest, middle)
+    second = edge_between(plane, peak, middle, rightmost)
+    for i in range(n):
+        key[used] = key[i]
+        used += not (under(&first, key[i].x, key[i].y) | under(&second, key[i].x, key[i].y))
+    return used
 
 
 # --- One quadrant --------------------------------------------------------------------------------
@@ -251,7 +345,7 @@ cdef bint fill(
             end.node.low[end.at] = here.y
             end.node.mark[end.at] = mark
             end.node.item[end.at] = here.token
-            end.node.count += 1
+            end.node.stop += 1
             quadrant.hull.count += 1
         else:
             end.at += 1
@@ -289,8 +383,14 @@ cdef bint build_plane(
     cdef int64_t n, kept, i, token
     cdef double x, y
     cdef bint equal = False
+    cdef bint dropped = plane.dropped and store.prune  # keys that are gone stay gone
+    cdef double floor_x = plane.floor_x, floor_y = plane.floor_y
     cdef int q
     reset(plane)
+    if dropped:
+        plane.dropped = True
+        plane.floor_x = floor_x
+        plane.floor_y = floor_y
     forget_repeats(store)
     plane.built = count
     if store.single:
@@ -309,6 +409,8 @@ cdef bint build_plane(
             key[kept].y = (-y if q & 2 else y) + 0.0
             key[kept].token = listed[i]
             kept += not covered(&plane.quadrant[q], key[kept].x, key[kept].y)
+        if kept > FEW:
+            kept = leave_out(plane, store.peak, key, kept)
         if kept < count:
             drop(plane, store.peak)
         along = sort_along(key, other, kept)

@@ -5,7 +5,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 CODES: dict[int, str]
-ADDRESSES: dict[str, int]
 
 class Refused(Exception): ...  # an exception is named after what happened
 
@@ -28,6 +27,15 @@ class Core:
     def append(self, layer: int, keys: Any, values: Any) -> None: ...
     def query(self, layer: int, queries: Any) -> NDArray[Any]: ...
     def extend(
+        self,
+        layer: int,
+        keys: NDArray[Any],
+        values: NDArray[Any],
+        queries: NDArray[Any] | None,
+        out: NDArray[Any] | None,
+        n_threads: int,
+    ) -> str | None: ...
+    def extend_by_token(
         self,
         layer: int,
         keys: NDArray[Any],

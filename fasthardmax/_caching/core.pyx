@@ -6,7 +6,7 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, intptr_t
 from libc.string cimport memcpy
 
 from .layer cimport (
@@ -21,15 +21,16 @@ from .layer cimport (
     head_kept,
     layer_append,
     layer_bytes,
-    layer_check,
-    layer_extend,
-    layer_forget,
     layer_query,
     layer_step,
     open_layer,
 )
+from .prompt cimport at_once, layer_extend
+from .rewind cimport layer_forget
 from .spread cimport spread_keys
-from .store cimport CHUNK, FINE, NO_MEMORY, SUM_OVERFLOWS, UNDERFLOWS, Store, value_of
+from .store cimport CHUNK, FINE, NO_MEMORY, SUM_OVERFLOWS, UNDERFLOWS, value_of
+
+from .._crew import muster
 
 cnp.import_array()
 
@@ -52,6 +53,7 @@ cdef class Core:
     """Layers of heads; arguments are trusted but for their shapes, dtypes and numbers."""
 
     cdef Layer *layers
+    cdef bint *busy  # being extended, perhaps by threads without the GIL
     cdef readonly int n_layers, n_heads, head_dim, value_dim
     cdef readonly bint prune
     cdef int kind
@@ -62,7 +64,8 @@ cdef class Core:
     ):
         cdef int i
         self.layers = <Layer *>PyMem_Calloc(n_layers, sizeof(Layer))
-        if self.layers == NULL:
+        self.busy = <bint *>PyMem_Calloc(n_layers, sizeof(bint))
+        if self.layers == NULL or self.busy == NULL:
             raise MemoryError("HardmaxCache: found no memory for its layers")
         self.n_layers = n_layers
         self.n_heads = n_heads
@@ -81,6 +84,7 @@ cdef class Core:
             for i in range(self.n_layers):
                 close_layer(&self.layers[i])
             PyMem_Free(self.layers)
+        PyMem_Free(self.busy)
 
     cdef inline bint fits(self, object array, int width) noexcept:
         """Whether an object is an array that can be read as it is."""
@@ -100,9 +104,16 @@ cdef class Core:
         cdef Py_ssize_t i
         if type(number) is not int:
             raise Refused("arguments")
-        i = number
+        try:
+            i = number
+        except OverflowError:
+            raise Refused("arguments") from None
         if not 0 <= i < self.n_layers:
             raise Refused("arguments")
+        if self.busy[i]:
+            raise RuntimeError(
+                "HardmaxCache: another thread is at work in this layer, expected one at a time"
+            )
         return &self.layers[i]
 
     cdef inline cnp.ndarray answers(self):
@@ -157,13 +168,15 @@ cdef class Core:
             raise Refused(CODES[code])
         return out
 
-    def extend(self, int layer, cnp.ndarray keys, cnp.ndarray values, queries, out):
+    def extend(
+        self, int layer, cnp.ndarray keys, cnp.ndarray values, queries, out, int n_threads
+    ):
         """Insert C-contiguous (T, H, d) tokens, answering after each where queries are given.
 
-        Returns how many are fine, and what was refused about the next; some before it may stay.
+        Returns what was refused; then some tokens may be in some heads, and have to be taken back.
         """
-        cdef Layer *to = &self.layers[layer]
-        cdef int64_t total = cnp.PyArray_DIM(keys, 0), t = 0
+        cdef Layer *to = self.layer(layer)
+        cdef int64_t total = cnp.PyArray_DIM(keys, 0), t = 0, width
         cdef int64_t item = 4 if self.single else 8
         cdef int64_t key_size = self.n_heads * self.head_dim * item
         cdef int64_t value_size = self.n_heads * self.value_dim * item
@@ -171,33 +184,51 @@ cdef class Core:
         cdef const char *v = cnp.PyArray_BYTES(values)
         cdef const char *q = NULL
         cdef char *answer = NULL
+        cdef intptr_t run_job = muster(n_threads - 1)
         cdef int code = FINE
-        if queries is None and not self.prune:
-            while t < total and code == FINE:
-                code = layer_check(to, k + t * key_size, NULL, v + t * value_size)
-                t += code == FINE
-            if code == FINE:
-                code = layer_extend(to, k, v, total)
-            return t, (None if code == FINE else CODES[code])
+        if to.broken:
+            return CODES[BROKEN]
         if queries is not None:
             q = cnp.PyArray_BYTES(<cnp.ndarray>queries)
             answer = cnp.PyArray_BYTES(<cnp.ndarray>out)
-        while t < total and code == FINE:
+        self.busy[layer] = True
+        try:
+            while t < total and code == FINE:
+                width = at_once(to, total - t, q != NULL)
+                with nogil:
+                    code = layer_extend(
+                        to,
+                        k + t * key_size,
+                        NULL if q == NULL else q + t * key_size,
+                        v + t * value_size,
+                        NULL if q == NULL else answer + t * value_size,
+                        width,
+                        run_job,
+                        n_threads,
+                    )
+                t += width
+                PyErr_CheckSignals()
+        finally:
+            self.busy[layer] = False
+        return None if code == FINE else CODES[code]
+
+    def extend_by_token(self, int layer, keys, values, queries, out):
+        """How many of the tokens of a refused prompt are fine, and what is refused of the next.
+
+        Those that are fine are in then, and have to be taken back.
+        """
+        cdef int64_t t = 0
+        for t in range(len(keys)):
             if t % 4096 == 0:
                 PyErr_CheckSignals()
-            if q != NULL:
-                code = layer_step(
-                    to,
-                    k + t * key_size,
-                    q + t * key_size,
-                    v + t * value_size,
-                    answer + t * value_size,
-                )
-            else:
-                code = layer_append(to, k + t * key_size, v + t * value_size)
-            if code == FINE:
-                t += 1
-        return t, (None if code == FINE else CODES[code])
+            try:
+                if queries is None:
+                    self.append(layer, keys[t], values[t])
+                else:
+                    out[t] = self.step(layer, keys[t], queries[t], values[t])
+            except Refused as refusal:
+                return t, str(refusal)
+        return len(keys), None
 
     def set_ties(self, int layer, int head, int ties):
         self.layers[layer].head[head].ties = ties
@@ -213,12 +244,12 @@ cdef class Core:
         return <size_t>&self.layers[layer]
 
     def truncate(self, int layer, int64_t count):
-        if layer_forget(&self.layers[layer], count) != FINE:
+        if layer_forget(self.layer(layer), count) != FINE:
             raise Refused(CODES[NO_MEMORY])
 
     def clear(self, int layer):
         """Forget all tokens; ties stay."""
-        cdef Layer *to = &self.layers[layer]
+        cdef Layer *to = self.layer(layer)
         cdef Layer fresh
         cdef int h
         if not open_layer(
@@ -251,7 +282,7 @@ cdef class Core:
 
     def stored(self, int layer, int head):
         """Keys (n, d) and values (n, dv) of a head, as far as they are kept."""
-        cdef Layer *of = &self.layers[layer]
+        cdef Layer *of = self.layer(layer)
         cdef Head *one = &of.head[head]
         cdef int64_t n, token, at
         cdef int item = 4 if self.single else 8, f
@@ -335,72 +366,3 @@ cdef class Core:
         memcpy(one.store.total, cnp.PyArray_BYTES(sums), 3 * self.value_dim * item)
         one.store.tokens = tokens
         to.tokens = tokens
-
-
-# --- For callers without Python ------------------------------------------------------------------
-
-cdef enum:
-    WRONG_SIZE = 20
-    WRONG_DTYPE = 21
-
-
-cdef inline int suits(
-    const Layer *layer, int item, int64_t keys, int64_t queries, int64_t values
-) noexcept nogil:
-    """Whether sizes are right, where they are not negative."""
-    cdef int64_t n = layer.heads * layer.d
-    if item != (4 if layer.single else 8):
-        return WRONG_DTYPE
-    if (
-        (keys >= 0 and keys != n)
-        or (queries >= 0 and queries != n)
-        or (values >= 0 and values != layer.heads * layer.dv)
-    ):
-        return WRONG_SIZE
-    return FINE
-
-
-cdef int called_step(
-    size_t layer,
-    int item,
-    const char *keys,
-    int64_t n_keys,
-    const char *queries,
-    int64_t n_queries,
-    const char *values,
-    int64_t n_values,
-    char *out,
-    int64_t n_out,
-) noexcept nogil:
-    cdef int code = suits(<Layer *>layer, item, n_keys, n_queries, n_values)
-    if code == FINE and n_out != n_values:
-        code = WRONG_SIZE
-    return code if code != FINE else layer_step(<Layer *>layer, keys, queries, values, out)
-
-
-cdef int called_append(
-    size_t layer,
-    int item,
-    const char *keys,
-    int64_t n_keys,
-    const char *values,
-    int64_t n_values,
-) noexcept nogil:
-    cdef int code = suits(<Layer *>layer, item, n_keys, -1, n_values)
-    return code if code != FINE else layer_append(<Layer *>layer, keys, values)
-
-
-cdef int called_query(
-    size_t layer, int item, const char *queries, int64_t n_queries, char *out, int64_t n_out
-) noexcept nogil:
-    cdef int code = suits(<Layer *>layer, item, -1, n_queries, n_out)
-    return code if code != FINE else layer_query(<Layer *>layer, queries, out)
-
-
-ADDRESSES = {
-    "step": <size_t><void *>called_step,
-    "append": <size_t><void *>called_append,
-    "query": <size_t><void *>called_query,
-}
-CODES[WRONG_SIZE] = "size"
-CODES[WRONG_DTYPE] = "dtype"

@@ -1,7 +1,8 @@
 """Two features: the winners of a query, from the hull and the fringe that face it."""
 
 from .plane cimport Plane
-from .store cimport Store, Ties
+from .store cimport Store
+from .winners cimport Ties
 from .tree cimport Spot, Tree
 
 cdef const Tree *plane_hull(

@@ -11,10 +11,12 @@ it.
 """
 
 from libc.math cimport INFINITY, fabs
+from libc.stdint cimport int64_t
 
 from .plane cimport Plane, Quadrant, place
-from .store cimport FINE, NO_MEMORY, UNDERFLOWS, Store, Ties, note, scan
+from .store cimport FINE, NO_MEMORY, UNDERFLOWS, Store
 from .tree cimport Spot, Tree, find, first, following, preceding, settled
+from .winners cimport Ties, note, scan
 
 cdef enum:
     NEAR = 64
@@ -43,7 +45,7 @@ cdef bint plane_underflows(const Plane *plane, double x, double y) noexcept nogi
 cdef inline bint underflows(
     const Plane *plane, double x, double y, double floor_x, double floor_y
 ) noexcept nogil:
-    return bound(x, y, floor_x, floor_y) < plane.least / plane.unit * 64
+    return bound(x, y, floor_x, floor_y) < plane.tiny
 
 
 cdef bint plane_would_underflow(
@@ -63,10 +65,10 @@ cdef const Tree *plane_hull(
     """The hull to search for a query that is not zero; NULL where all keys must be scored."""
     cdef double peak_x = store.peak[0], peak_y = store.peak[1]
     if plane_underflows(plane, x, y) or (
-        peak_x > 0 and peak_y > 0 and not (1e-270 < peak_x / peak_y < 1e270)
+        (peak_x > 1e270 * peak_y or peak_y > 1e270 * peak_x) and peak_x > 0 and peak_y > 0
     ):
         return NULL
-    return &plane.quadrant[(1 if x < 0 else 0) + (2 if y < 0 else 0)].hull
+    return &plane.quadrant[(x < 0) + 2 * (y < 0)].hull
 
 
 cdef int plane_scan(
@@ -84,92 +86,92 @@ cdef int plane_scan(
     return scan(store, <const char *>raw32 if store.single else <const char *>raw64, winners)
 
 
+cdef inline bint consider(
+    Ties *winners, double *best, double s, int64_t token
+) noexcept nogil:
+    """Keep a key's token if none scores higher; False where no memory is found."""
+    if s > best[0]:
+        best[0] = s
+        winners.count = 0
+    return s != best[0] or note(winners, token)
+
+
+cdef inline Spot walk(
+    bint single, double x, double y, double near, Spot spot, bint forwards, double *best,
+    Ties *winners, bint *fine,
+) noexcept nogil:
+    """Look at the hull's keys to one side of one; the first that scores too low."""
+    cdef double s, top = best[0]
+    spot = following(spot) if forwards else preceding(spot)
+    while spot.node != NULL:
+        s = score(single, x, y, spot.node.key[spot.at], spot.node.low[spot.at])
+        if s < top - near:
+            break
+        if not consider(winners, &top, s, spot.node.item[spot.at]):
+            fine[0] = False
+            break
+        spot = following(spot) if forwards else preceding(spot)
+    best[0] = top
+    return spot
+
+
 cdef int plane_query(
     const Plane *plane, const Store *store, double x, double y, Spot peak, Ties *winners
 ) noexcept nogil:
     """The winners of a query that is not zero, given the hull's best key but for rounding."""
-    cdef const Quadrant *quadrant = &plane.quadrant[(1 if x < 0 else 0) + (2 if y < 0 else 0)]
+    cdef const Quadrant *quadrant = &plane.quadrant[(x < 0) + 2 * (y < 0)]
     cdef const Tree *fringe = &quadrant.fringe
-    cdef double best, near, s, part, start = -INFINITY, stop = INFINITY
-    cdef double cut_x, cut_y
-    cdef Spot left, right, at, end
-    cdef bint single = store.single
+    cdef double best, near, s, stop = INFINITY
+    cdef Spot left, right, at
+    cdef bint single = store.single, fine
     winners.alone = False
     winners.count = 0
     x = fabs(x)
     y = fabs(y)
-    near = NEAR * plane.unit * bound(x, y, store.peak[0], store.peak[1]) + 32 * plane.least
+    near = NEAR * plane.unit * bound(x, y, store.peak[0], store.peak[1])
+    if near < plane.tiny:  # or the first term has room for the second
+        near += 32 * plane.least
     best = score(single, x, y, peak.node.key[peak.at], peak.node.low[peak.at])
-    if not note(winners, peak.node.item[peak.at]):
-        return NO_MEMORY
-    left = preceding(peak)
-    while left.node != NULL:
-        s = score(single, x, y, left.node.key[left.at], left.node.low[left.at])
-        if s < best - near:
-            break
-        if s > best:
-            best = s
-            winners.count = 0
-        if s == best and not note(winners, left.node.item[left.at]):
-            return NO_MEMORY
-        left = preceding(left)
-    right = following(peak)
-    while right.node != NULL:
-        s = score(single, x, y, right.node.key[right.at], right.node.low[right.at])
-        if s < best - near:
-            break
-        if s > best:
-            best = s
-            winners.count = 0
-        if s == best and not note(winners, right.node.item[right.at]):
-            return NO_MEMORY
-        right = following(right)
-    if fringe.count == 0:
-        return FINE
+    fine = note(winners, peak.node.item[peak.at])
+    left = walk(single, x, y, near, peak, False, &best, winners, &fine)
+    right = walk(single, x, y, near, peak, True, &best, winners, &fine)
+    if fringe.count == 0 or not fine:
+        return FINE if fine else NO_MEMORY
     # How far the hull stays within twice the bound of the best, to both sides.
     at = first(fringe)
     if left.node != NULL:
-        end = following(left)
-        part = share(single, x, y, left, end, best - 2 * near)
-        cut_x = left.node.key[left.at]
-        cut_x += part * (end.node.key[end.at] - cut_x)
-        cut_y = left.node.low[left.at]
-        cut_y += part * (end.node.low[end.at] - cut_y)
-        start = end_place(quadrant, plane, cut_x, cut_y, -1)
-        at = settled(find(fringe, start, INFINITY))
+        s = cut(plane, quadrant, single, x, y, left, following(left), best - 2 * near, -1)
+        at = settled(find(fringe, s, INFINITY))
     if right.node != NULL:
-        end = preceding(right)
-        part = share(single, x, y, right, end, best - 2 * near)
-        cut_x = right.node.key[right.at]
-        cut_x += part * (end.node.key[end.at] - cut_x)
-        cut_y = right.node.low[right.at]
-        cut_y += part * (end.node.low[end.at] - cut_y)
-        stop = end_place(quadrant, plane, cut_x, cut_y, 1)
+        stop = cut(plane, quadrant, single, x, y, right, preceding(right), best - 2 * near, 1)
     while at.node != NULL and at.node.key[at.at] <= stop:
         s = score(single, x, y, at.node.mark[at.at], at.node.low[at.at])
-        if s > best:
-            best = s
-            winners.count = 0
-        if s == best and not note(winners, at.node.item[at.at]):
+        if not consider(winners, &best, s, at.node.item[at.at]):
             return NO_MEMORY
         at = following(at)
     return FINE
 
 
-cdef inline double share(
-    bint single, double x, double y, Spot outside, Spot inside, double threshold
+cdef double cut(
+    const Plane *plane,
+    const Quadrant *quadrant,
+    bint single,
+    double x,
+    double y,
+    Spot outside,
+    Spot inside,
+    double threshold,
+    int side,
 ) noexcept nogil:
-    """How much of an edge, from its outer end, stays below a score."""
-    cdef double low = score(single, x, y, outside.node.key[outside.at], outside.node.low[outside.at])
-    cdef double high = score(single, x, y, inside.node.key[inside.at], inside.node.low[inside.at])
-    if low >= threshold or high <= low:
-        return 0
-    return min((threshold - low) / (high - low), 1)
-
-
-cdef inline double end_place(
-    const Quadrant *quadrant, const Plane *plane, double x, double y, int side
-) noexcept nogil:
-    """The place of a point, moved outwards by what rounding may do to it."""
-    cdef double size = quadrant.weight_x * fabs(x) + quadrant.weight_y * fabs(y)
-    return place(quadrant, x, y) + side * 16 * 2.0**-53 * size
+    """Where along the chain an edge passes a score, moved outwards by what rounding may do."""
+    cdef double out_x = outside.node.key[outside.at], in_x = inside.node.key[inside.at]
+    cdef double out_y = outside.node.low[outside.at], in_y = inside.node.low[inside.at]
+    cdef double low = score(single, x, y, out_x, out_y)
+    cdef double high = score(single, x, y, in_x, in_y)
+    cdef double part = 0, size
+    if low < threshold and high > low:
+        part = min((threshold - low) / (high - low), 1)
+    out_x += part * (in_x - out_x)
+    out_y += part * (in_y - out_y)
+    size = quadrant.weight_x * fabs(out_x) + quadrant.weight_y * fabs(out_y)
+    return place(quadrant, out_x, out_y) + side * 16 * 2.0**-53 * size

@@ -1,4 +1,4 @@
-"""All heads of a layer: check, insert, answer, forget."""
+"""All heads of a layer: insert, answer, prune."""
 
 from libc.stdint cimport int64_t
 from libc.stddef cimport size_t
@@ -6,7 +6,8 @@ from libc.stddef cimport size_t
 from .line cimport Line
 from .plane cimport Plane
 from .spread cimport Spread
-from .store cimport Store, Ties
+from .store cimport Store
+from .winners cimport Ties
 
 cdef union Index:
     Line line
@@ -39,18 +40,11 @@ cdef enum Refusal:  # beside the codes of a store
 
 cdef bint open_layer(Layer *layer, int heads, int d, int dv, bint single, bint prune) noexcept nogil
 cdef void close_layer(Layer *layer) noexcept nogil
-cdef int layer_check(
-    const Layer *layer, const char *keys, const char *queries, const char *values
-) noexcept nogil
 cdef int layer_step(
     Layer *layer, const char *keys, const char *queries, const char *values, char *out
 ) noexcept nogil
 cdef int layer_append(Layer *layer, const char *keys, const char *values) noexcept nogil
 cdef int layer_query(Layer *layer, const char *queries, char *out) noexcept nogil
-cdef int layer_extend(
-    Layer *layer, const char *keys, const char *values, int64_t count
-) noexcept nogil
-cdef int layer_forget(Layer *layer, int64_t count) noexcept nogil
 cdef bint head_insert(Layer *layer, int h, const char *key, const char *value) noexcept nogil
 cdef int64_t head_kept(Layer *layer, int h) noexcept nogil
 cdef bint head_compact(Layer *layer, int h) noexcept nogil

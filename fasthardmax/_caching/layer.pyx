@@ -1,74 +1,46 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""All heads of a layer: check, insert, answer, forget.
+"""All heads of a layer: insert, answer, prune.
 
 Everything about a token is checked in all heads before anything is stored; where an answer cannot
 be given after all (a sum of tied values that overflows), the token is taken back.
 """
 
-from libc.float cimport DBL_MAX, FLT_MAX
-from libc.math cimport fabs
 from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from .ahead cimport ABREAST, find_peaks, find_places
-from .bulk cimport build_bytes, build_plane
-from .hit cimport plane_query, plane_scan, plane_underflows, plane_would_underflow
+from .check cimport layer_check
+from .entry cimport plane_insert
+from .hit cimport plane_query, plane_scan
 from .line cimport (
     close_line,
     line_bytes,
-    line_forget,
     line_insert,
     line_mark,
     line_query,
     line_renumber,
-    line_underflows,
-    line_would_underflow,
     open_line,
 )
-from .plane cimport (
-    close_plane,
-    open_plane,
-    plane_bytes,
-    plane_forget,
-    plane_insert,
-    plane_mark,
-    plane_renumber,
-)
-from .spread cimport (
-    close_spread,
-    open_spread,
-    spread_forget,
-    spread_insert,
-    spread_query,
-    spread_raise,
-)
+from .plane cimport close_plane, open_plane, plane_bytes, plane_mark, plane_renumber
+from .rewind cimport layer_forget
+from .spread cimport close_spread, open_spread, spread_insert, spread_query
 from .store cimport (
-    CHUNK,
     FINE,
     NO_MEMORY,
-    UNDERFLOWS,
     Store,
-    Ties,
     add_token,
-    add_tokens,
-    answer,
-    answer_all,
     close_store,
     compact,
-    forget_tokens,
-    key_of,
     open_store,
-    real,
     store_bytes,
     widen,
 )
-
 from .tree cimport Spot
+from .winners cimport Ties, answer, answer_all
 
 cdef enum:
     SELDOM = 1024  # tokens stored before the first look for dropped ones
-    MANY = 64  # tokens that are taken in at once
 
 
 cdef bint open_head(Layer *layer, Head *head) noexcept nogil:
@@ -77,8 +49,8 @@ cdef bint open_head(Layer *layer, Head *head) noexcept nogil:
         open_line(&head.index.line, layer.single)
     elif layer.d == 2:
         open_plane(&head.index.plane, layer.single)
-    else:
-        open_spread(&head.index.spread, layer.d, layer.single)
+    elif not open_spread(&head.index.spread, layer.d, layer.single):
+        return False
     return open_store(
         &head.store, layer.d if layer.d < 3 else 0, layer.d, layer.dv, layer.single, layer.prune
     )
@@ -138,104 +110,6 @@ cdef size_t layer_bytes(const Layer *layer) noexcept nogil:
         else:
             total += layer.head[h].index.spread.bytes
     return total
-
-
-# --- Checks --------------------------------------------------------------------------------------
-
-
-cdef int check(
-    const Layer *layer,
-    const real *keys,
-    const real *queries,
-    const real *values,
-    double limit,
-    double most,
-) noexcept nogil:
-    """What is wrong with a token, a query, or both."""
-    cdef int h, f, d = layer.d
-    cdef double size, key_size, bound
-    cdef double widening = 1 + d * 2.0**-22
-    cdef const Head *head
-    if values != NULL:
-        # Where pruning forbids taking a token back, no sum may ever overflow.
-        if layer.prune:
-            most = limit / <double>(layer.tokens + 1)
-        for f in range(layer.heads * layer.dv):
-            if not fabs(values[f]) <= most:
-                return BAD_NUMBER
-    if keys != NULL:
-        for f in range(layer.heads * d):
-            if not fabs(keys[f]) <= limit:
-                return BAD_NUMBER
-    if queries == NULL:
-        return FINE
-    for h in range(layer.heads):
-        head = &layer.head[h]
-        bound = 0
-        for f in range(d):
-            size = head.store.peak[f]
-            if keys != NULL:
-                key_size = fabs(keys[h * d + f])
-                size = key_size if key_size > size else size
-            key_size = fabs(queries[h * d + f])
-            if not key_size <= most_of(layer):
-                return BAD_NUMBER
-            bound += key_size * size
-        if not bound * widening <= limit:
-            return SCORE_OVERFLOWS
-        if layer.prune and d < 3 and underflows(
-            head, d, &keys[h * d] if keys != NULL else <const real *>NULL, &queries[h * d]
-        ):
-            return UNDERFLOWS
-    return FINE
-
-
-cdef inline double most_of(const Layer *layer) noexcept nogil:
-    return FLT_MAX if layer.single else DBL_MAX
-
-
-cdef bint underflows(const Head *head, int d, const real *key, const real *query) noexcept nogil:
-    """Whether keys that were dropped, or may be with this one, could tie under a tiny query."""
-    cdef double x = query[0], y = query[1] if d == 2 else 0
-    if x == 0 and y == 0:
-        return False
-    if d == 1:
-        if key == NULL:
-            return line_underflows(&head.index.line, x)
-        return line_would_underflow(&head.index.line, x, key[0])
-    if key == NULL:
-        return plane_underflows(&head.index.plane, x, y)
-    return plane_would_underflow(
-        &head.index.plane,
-        x,
-        y,
-        max(head.store.peak[0], fabs(key[0])),
-        max(head.store.peak[1], fabs(key[1])),
-    )
-
-
-cdef int layer_check(
-    const Layer *layer, const char *keys, const char *queries, const char *values
-) noexcept nogil:
-    if layer.broken:
-        return BROKEN
-    if layer.single:
-        return check[float](
-            layer,
-            <const float *>keys,
-            <const float *>queries,
-            <const float *>values,
-            FLT_MAX / 4,
-            FLT_MAX,
-        )
-    return check[double](
-        layer,
-        <const double *>keys,
-        <const double *>queries,
-        <const double *>values,
-        DBL_MAX / 4,
-        DBL_MAX,
-    )
 
 
 # --- Tokens --------------------------------------------------------------------------------------
@@ -365,127 +239,6 @@ cdef int layer_step(
         if code != FINE and not layer.prune and layer_forget(layer, layer.tokens - 1) != FINE:
             return NO_MEMORY
     return code
-
-
-cdef int layer_extend(
-    Layer *layer, const char *keys, const char *values, int64_t count
-) noexcept nogil:
-    """Store checked tokens, and take them in at once where that is quicker."""
-    cdef int item = 4 if layer.single else 8, h, code = FINE
-    cdef int64_t key_size = layer.d * item, value_size = layer.dv * item, t, width
-    cdef int64_t total = layer.tokens + count
-    cdef char *scratch
-    if layer.d != 2 or layer.prune or count < MANY or count < layer.tokens:
-        for t in range(count):
-            code = insert_all(
-                layer,
-                keys + t * layer.heads * key_size,
-                values + t * layer.heads * value_size,
-            )
-            if code != FINE:
-                break
-        return code
-    scratch = <char *>malloc(build_bytes(total))
-    if scratch == NULL:
-        return NO_MEMORY
-    # A chunk of all heads fits in a cache, and has whole lines of the arrays.
-    t = 0
-    while t < count:
-        width = min(CHUNK, count - t)
-        for h in range(layer.heads):
-            if not add_tokens(
-                &layer.head[h].store,
-                keys + (t * layer.heads + h) * key_size,
-                values + (t * layer.heads + h) * value_size,
-                layer.heads * key_size,
-                layer.heads * value_size,
-                width,
-            ):
-                code = NO_MEMORY
-        t += width
-    for h in range(layer.heads):
-        if code == FINE and not build_plane(
-            &layer.head[h].index.plane, &layer.head[h].store, total, scratch
-        ):
-            code = NO_MEMORY
-    free(scratch)
-    layer.tokens = total
-    layer.broken = code != FINE
-    return code
-
-
-cdef bint rebuild(Layer *layer, Head *head, int64_t count, char *scratch) noexcept nogil:
-    """Index the first ``count`` stored tokens anew; False where no memory is found.
-
-    The last eighth goes in token by token, so that going back further is quick.
-    """
-    cdef double raw64[2]
-    cdef float raw32[2]
-    cdef Spot places[4]
-    cdef int64_t token, built = count - count // 8
-    cdef Store *store = &head.store
-    if not build_plane(&head.index.plane, store, built, scratch):
-        return False
-    for token in range(built, count):
-        raw64[0] = raw32[0] = key_of(store, token, 0)
-        raw64[1] = raw32[1] = key_of(store, token, 1)
-        store.count = token + 1
-        find_places(
-            head,
-            1,
-            layer.single,
-            <const char *>raw32 if layer.single else <const char *>raw64,
-            places,
-        )
-        if not plane_insert(&head.index.plane, store, token, places):
-            return False
-    return True
-
-
-cdef int forget_planes(Layer *layer, int64_t count) noexcept nogil:
-    """Keep the first ``count`` tokens of two features."""
-    cdef int h
-    cdef Head *head
-    cdef char *scratch = NULL
-    cdef int code = FINE
-    for h in range(layer.heads):
-        head = &layer.head[h]
-        if count == 0 or head.index.plane.built <= count:
-            if not plane_forget(&head.index.plane, &head.store, count):
-                code = NO_MEMORY
-            forget_tokens(&head.store, count)
-            continue
-        forget_tokens(&head.store, count)
-        if scratch == NULL:
-            scratch = <char *>malloc(build_bytes(count))
-        if scratch == NULL or not rebuild(layer, head, count, scratch):
-            code = NO_MEMORY
-    free(scratch)
-    return code
-
-
-cdef int layer_forget(Layer *layer, int64_t count) noexcept nogil:
-    """Keep the first ``count`` tokens."""
-    cdef int h
-    cdef Head *head
-    if count >= layer.tokens:
-        return FINE
-    if layer.d == 2 and forget_planes(layer, count) != FINE:
-        layer.broken = True
-        return NO_MEMORY
-    for h in range(layer.heads):
-        head = &layer.head[h]
-        if layer.d == 2:
-            break
-        if layer.d == 1:
-            line_forget(&head.index.line, &head.store, count)
-        else:
-            spread_forget(&head.index.spread, count)
-        forget_tokens(&head.store, count)
-        if layer.d > 2:
-            spread_raise(&head.index.spread, &head.store, count // CHUNK * CHUNK)
-    layer.tokens = count
-    return FINE
 
 
 # --- Pruning -------------------------------------------------------------------------------------

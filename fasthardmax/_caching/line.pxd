@@ -3,7 +3,9 @@
 from libc.stdint cimport int64_t
 from libc.stddef cimport size_t
 
-from .store cimport Store, Ties
+from .log cimport Log
+from .store cimport Store
+from .winners cimport Ties
 
 cdef enum:
     ENOUGH = 64  # at most 35 distinct numbers are within 16 u of the largest
@@ -17,11 +19,8 @@ cdef struct Side:
 cdef struct Line:
     Side side[2]
     double unit
-    double least
-    int64_t *log
-    int64_t logged
-    int64_t log_room
-    int64_t marked
+    double tiny  # 64 of the smallest subnormals in units of roundoff
+    Log log  # none when pruning
 
 cdef void open_line(Line *line, bint single) noexcept nogil
 cdef void close_line(Line *line) noexcept nogil

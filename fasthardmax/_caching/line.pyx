@@ -8,13 +8,14 @@ Few distinct numbers are that near; equal keys share an entry.
 
 from libc.math cimport INFINITY, fabs
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free
 from libc.string cimport memset
 
-from .store cimport FINE, NO_MEMORY, UNDERFLOWS, Store, Ties, add_repeat, key_of, note, scan, widen
+from .log cimport log_back, log_bytes, log_clear, log_free, log_put
+from .store cimport FINE, NO_MEMORY, UNDERFLOWS, Store, add_repeat, key_of
+from .winners cimport Ties, note, scan
 
 cdef enum:
-    GAINED = 0  # logged: 4 token + 2 side + one of these; or a token whose changes follow
+    GAINED = 0  # logged: 4 token + 2 side + one of these
     LOST = 1
 
 
@@ -23,40 +24,29 @@ cdef void reset(Line *line) noexcept nogil:
     for s in range(2):
         line.side[s].count = 0
         line.side[s].floor = INFINITY
-    line.logged = 0
-    line.marked = -1
+    log_clear(&line.log)
 
 
 cdef void open_line(Line *line, bint single) noexcept nogil:
     memset(line, 0, sizeof(Line))
     line.unit = 2.0**-24 if single else 2.0**-53
-    line.least = 2.0**-149 if single else 5e-324
+    line.tiny = (2.0**-149 if single else 5e-324) / line.unit * 64
     reset(line)
 
 
 cdef void close_line(Line *line) noexcept nogil:
-    free(line.log)
+    log_free(&line.log)
     memset(line, 0, sizeof(Line))
 
 
 cdef size_t line_bytes(const Line *line) noexcept nogil:
-    return line.log_room * sizeof(int64_t)
+    return log_bytes(&line.log)
 
 
 cdef bint record(
     Line *line, const Store *store, int64_t token, int s, int what
 ) noexcept nogil:
-    if store.prune:
-        return True
-    if not widen(&line.log, &line.log_room, line.logged + 2):
-        return False
-    if line.marked != store.count - 1:
-        line.marked = store.count - 1
-        line.log[line.logged] = -1 - line.marked
-        line.logged += 1
-    line.log[line.logged] = 4 * token + 2 * s + what
-    line.logged += 1
-    return True
+    return store.prune or log_put(&line.log, store.count - 1, 4 * token + 2 * s + what)
 
 
 cdef int rank(const Side *side, double key) noexcept nogil:
@@ -123,42 +113,32 @@ cdef bint line_insert(Line *line, Store *store, int64_t token) noexcept nogil:
 
 cdef void line_forget(Line *line, Store *store, int64_t count) noexcept nogil:
     """Undo the newest tokens, before the store forgets them."""
-    cdef int64_t mark, entry, token
+    cdef int64_t entry, token
     cdef Side *side
     cdef double key
     cdef int at, i
     if count == 0:
         reset(line)
         return
-    while line.logged > 0:
-        mark = line.logged - 1
-        while line.log[mark] >= 0:
-            mark -= 1
-        if -1 - line.log[mark] < count:
-            break
-        while line.logged > mark + 1:
-            line.logged -= 1
-            entry = line.log[line.logged]
-            token = entry // 4
-            side = &line.side[entry // 2 % 2]
-            key = key_of(store, token, 0)
-            key = -key if entry // 2 % 2 else key
-            at = rank(side, key)
-            if entry % 2 == LOST:
-                put(side, at, key, token)
-            else:
-                side.count -= 1
-                for i in range(at, side.count):
-                    side.key[i] = side.key[i + 1]
-                    side.token[i] = side.token[i + 1]
-        line.logged = mark
-    line.marked = -1
+    while log_back(&line.log, count, &entry):
+        token = entry // 4
+        side = &line.side[entry // 2 % 2]
+        key = key_of(store, token, 0)
+        key = -key if entry // 2 % 2 else key
+        at = rank(side, key)
+        if entry % 2 == LOST:
+            put(side, at, key, token)
+        else:
+            side.count -= 1
+            for i in range(at, side.count):
+                side.key[i] = side.key[i + 1]
+                side.token[i] = side.token[i + 1]
 
 
 cdef bint line_underflows(const Line *line, double x) noexcept nogil:
     """Whether a query is so small that keys once dropped could tie with the best."""
     cdef double floor = line.side[1 if x < 0 else 0].floor
-    return fabs(x) * floor < line.least / line.unit * 64
+    return fabs(x) * floor < line.tiny
 
 
 cdef bint line_would_underflow(const Line *line, double x, double key) noexcept nogil:
@@ -171,7 +151,7 @@ cdef bint line_would_underflow(const Line *line, double x, double key) noexcept 
         floor = min(floor, gap(line, side.key[0], key))
     for i in range(side.count):
         floor = min(floor, gap(line, key, side.key[i]))
-    return fabs(x) * floor < line.least / line.unit * 64
+    return fabs(x) * floor < line.tiny
 
 
 cdef int line_query(const Line *line, const Store *store, double x, Ties *winners) noexcept nogil:

@@ -1,20 +1,19 @@
 """Three features and more: keys by their length."""
 
-from libc.stdint cimport int64_t
-from libc.stddef cimport size_t
+from libc.stdint cimport int16_t, int64_t
 
-from .store cimport Store, Ties
-
-cdef enum:
-    BLOCK = 64  # keys scored together
+from .store cimport Store
+from .winners cimport Ties
 
 cdef struct Shell:  # keys of about one length
     int rank
+    int exponent  # of a power of two that no key in it reaches
     double longest  # no key in it was longer
     int64_t count
     int64_t blocks
     int64_t room
-    char **block  # keys (d, BLOCK), tokens (BLOCK)
+    char **block  # keys (d, BLOCK), tokens (BLOCK); then rough keys, if they are wide
+    float *reach  # (room): what each block's scores can be at most, in a query's multiples
 
 cdef struct Spread:
     int d
@@ -23,8 +22,10 @@ cdef struct Spread:
     int64_t shells
     int64_t room
     int64_t bytes
+    int64_t rough  # bytes of a block's rough keys, if they are wide
+    int16_t *step  # (padded features) of a query
 
-cdef void open_spread(Spread *spread, int d, bint single) noexcept nogil
+cdef bint open_spread(Spread *spread, int d, bint single) noexcept nogil
 cdef void close_spread(Spread *spread) noexcept nogil
 cdef bint spread_insert(Spread *spread, const char *key, int64_t token) noexcept nogil
 cdef void spread_forget(Spread *spread, int64_t count) noexcept nogil

@@ -7,34 +7,57 @@ forgetting the newest takes them from the ends.
 
 The bound is computed in float64 with room for its own rounding and for that of the canonical score,
 gamma_d |q| |k| + d eta (Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.1).
+
+Lengths of many features are all alike and rule little out. Such keys are kept in few bits as well,
+and a query first looks at those: only blocks that may hold a winner are scored.
 """
 
-from libc.math cimport fabs, frexp, ldexp, sqrt
-from libc.stdint cimport int64_t
+from libc.float cimport DBL_MAX
+from libc.math cimport INFINITY, fabs, frexp, ldexp, sqrt
+from libc.stdint cimport int16_t, int64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
-from .store cimport CHUNK, FINE, NO_MEMORY, Store, Ties, note, real
+from .rough cimport BLOCK, Rough, bound_block, padded, rough_bytes, round_key, round_query
+from .store cimport FINE, NO_MEMORY, Store, real
 from .tree cimport soon
+from .winners cimport Ties, note
 
 
-cdef void open_spread(Spread *spread, int d, bint single) noexcept nogil:
+cdef enum:
+    WIDE = 24  # features from which on rough keys pay
+
+
+cdef bint open_spread(Spread *spread, int d, bint single) noexcept nogil:
+    """No keys yet; False where no memory is found."""
     memset(spread, 0, sizeof(Spread))
     spread.d = d
     spread.single = single
+    if d < WIDE:
+        return True
+    spread.rough = rough_bytes(d)
+    spread.step = <int16_t *>malloc(padded(d) * sizeof(int16_t))
+    return spread.step != NULL
 
 
-cdef void close_spread(Spread *spread) noexcept nogil:
+cdef void empty(Spread *spread) noexcept nogil:
     cdef int64_t s, b
     for s in range(spread.shells):
         for b in range(spread.shell[s].blocks):
             free(spread.shell[s].block[b])
         free(spread.shell[s].block)
+        free(spread.shell[s].reach)
     free(spread.shell)
     spread.shell = NULL
     spread.shells = 0
     spread.room = 0
     spread.bytes = 0
+
+
+cdef void close_spread(Spread *spread) noexcept nogil:
+    empty(spread)
+    free(spread.step)
+    spread.step = NULL
 
 
 cdef inline int item_size(const Spread *spread) noexcept nogil:
@@ -43,6 +66,14 @@ cdef inline int item_size(const Spread *spread) noexcept nogil:
 
 cdef inline int64_t *tokens(const Spread *spread, const Shell *shell, int64_t block) noexcept nogil:
     return <int64_t *>(shell.block[block] + spread.d * BLOCK * item_size(spread))
+
+
+cdef inline int64_t block_bytes(const Spread *spread) noexcept nogil:
+    return BLOCK * (spread.d * item_size(spread) + 8) + spread.rough
+
+
+cdef inline char *rough_keys(const Spread *spread, const Shell *shell, int64_t block) noexcept nogil:
+    return <char *>(tokens(spread, shell, block) + BLOCK)
 
 
 cdef double length(bint single, int d, const char *vector) noexcept nogil:
@@ -54,12 +85,17 @@ cdef double length(bint single, int d, const char *vector) noexcept nogil:
         most = max(most, size)
     if most == 0:
         return 0
+    if 1e-100 < most < 1e100:
+        for f in range(d):
+            size = (<const float *>vector)[f] if single else (<const double *>vector)[f]
+            total += size * size
+        return sqrt(total)
     frexp(most, &exponent)
     for f in range(d):
         size = (<const float *>vector)[f] if single else (<const double *>vector)[f]
         size = ldexp(size, -exponent)
         total += size * size
-    return ldexp(sqrt(total), exponent)
+    return min(ldexp(sqrt(total), exponent), DBL_MAX)
 
 
 cdef Shell *shell_of(Spread *spread, double longest) noexcept nogil:
@@ -90,6 +126,7 @@ cdef Shell *shell_of(Spread *spread, double longest) noexcept nogil:
     )
     memset(&spread.shell[start], 0, sizeof(Shell))
     spread.shell[start].rank = rank
+    spread.shell[start].exponent = exponent
     spread.shells += 1
     return &spread.shell[start]
 
@@ -100,6 +137,7 @@ cdef bint spread_insert(Spread *spread, const char *key, int64_t token) noexcept
     cdef Shell *shell = shell_of(spread, size)
     cdef int64_t block, at, wanted, bytes
     cdef char **wider
+    cdef float *reach
     cdef char *keys
     cdef int f
     if shell == NULL:
@@ -112,10 +150,14 @@ cdef bint spread_insert(Spread *spread, const char *key, int64_t token) noexcept
             wider = <char **>realloc(shell.block, wanted * sizeof(char *))
             if wider == NULL:
                 return False
-            spread.bytes += (wanted - shell.room) * <int64_t>sizeof(char *)
             shell.block = wider
+            reach = <float *>realloc(shell.reach, wanted * sizeof(float))
+            if reach == NULL:
+                return False
+            spread.bytes += (wanted - shell.room) * <int64_t>(sizeof(char *) + sizeof(float))
+            shell.reach = reach
             shell.room = wanted
-        bytes = BLOCK * (spread.d * item_size(spread) + 8)
+        bytes = block_bytes(spread)
         keys = <char *>malloc(bytes)
         if keys == NULL:
             return False
@@ -130,6 +172,12 @@ cdef bint spread_insert(Spread *spread, const char *key, int64_t token) noexcept
         else:
             (<double *>keys)[f * BLOCK + at] = (<const double *>key)[f]
     tokens(spread, shell, block)[at] = token
+    if spread.rough:
+        keys = rough_keys(spread, shell, block)
+        if spread.single:
+            round_key[float](<const float *>key, spread.d, shell.exponent, keys, at)
+        else:
+            round_key[double](<const double *>key, spread.d, shell.exponent, keys, at)
     shell.count += 1
     shell.longest = max(shell.longest, size)
     return True
@@ -140,7 +188,7 @@ cdef void spread_forget(Spread *spread, int64_t count) noexcept nogil:
     cdef Shell *shell
     cdef int64_t s
     if count == 0:
-        close_spread(spread)
+        empty(spread)
     for s in range(spread.shells):
         shell = &spread.shell[s]
         while shell.count and tokens(spread, shell, (shell.count - 1) // BLOCK)[
@@ -151,7 +199,7 @@ cdef void spread_forget(Spread *spread, int64_t count) noexcept nogil:
         while shell.blocks > (shell.count + BLOCK - 1) // BLOCK + 1:
             shell.blocks -= 1
             free(shell.block[shell.blocks])
-            spread.bytes -= BLOCK * (spread.d * item_size(spread) + 8)
+            spread.bytes -= block_bytes(spread)
 
 
 cdef void spread_raise(const Spread *spread, Store *store, int64_t start) noexcept nogil:
@@ -233,48 +281,132 @@ cdef inline real largest(const real *scores) noexcept nogil:
     return top[0]
 
 
-cdef int look(const Spread *spread, const real *query, double size, Ties *winners) noexcept nogil:
-    cdef double unit = 2.0**-24 if spread.single else 2.0**-53
-    cdef double least = 2.0**-149 if spread.single else 5e-324
-    cdef double room = 1 + 4 * (spread.d + 8) * unit
+cdef inline double room_for_rounding(const Spread *spread) noexcept nogil:
+    """By what factor a canonical score can exceed |q| |k|, underflow aside."""
+    return 1 + 4 * (spread.d + 8) * (2.0**-24 if spread.single else 2.0**-53)
+
+
+cdef inline double lost_by_underflow(const Spread *spread) noexcept nogil:
+    return 4 * spread.d * (2.0**-149 if spread.single else 5e-324)
+
+
+cdef inline int look_at(
+    const Spread *spread,
+    const Shell *shell,
+    int64_t block,
+    const char *after,
+    const real *query,
+    real *best,
+    Ties *winners,
+) noexcept nogil:
+    """Score a block, and note its keys where they tie with the best so far, or beat it."""
     cdef real scores[BLOCK]
-    cdef real best = 0, top
+    cdef int width = <int>min(BLOCK, shell.count - block * BLOCK), j
+    score(query, <const real *>shell.block[block], <const real *>after, spread.d, scores)
+    if width == BLOCK and largest(scores) < best[0]:
+        return FINE
+    for j in range(width):
+        if scores[j] < best[0]:
+            continue
+        if scores[j] > best[0]:
+            best[0] = scores[j]
+            winners.count = 0
+        if not note(winners, tokens(spread, shell, block)[j]):
+            return NO_MEMORY
+    return FINE
+
+
+cdef int look(const Spread *spread, const real *query, double size, Ties *winners) noexcept nogil:
+    cdef double room = room_for_rounding(spread), lost = lost_by_underflow(spread)
+    cdef real best = -INFINITY
     cdef const Shell *shell
     cdef const char *after
     cdef int64_t s, b
-    cdef int j, width
-    winners.count = 0
-    winners.alone = True
     for s in range(spread.shells):
         shell = &spread.shell[s]
-        if shell.count == 0:
-            continue
-        if winners.count and size * shell.longest * room + 4 * spread.d * least < best:
+        if size * shell.longest * room + lost < best:
             break
         for b in range((shell.count + BLOCK - 1) // BLOCK):
-            width = <int>min(BLOCK, shell.count - b * BLOCK)
             after = shell.block[b + 1 if b + 1 < shell.blocks else b]
-            score(query, <const real *>shell.block[b], <const real *>after, spread.d, scores)
-            if width == BLOCK and winners.count:
-                top = largest(scores)
-                if top < best:
-                    continue
-            for j in range(width):
-                if winners.count and scores[j] < best:
-                    continue
-                if winners.count == 0 or scores[j] > best:
-                    best = scores[j]
-                    winners.count = 0
-                if not note(winners, tokens(spread, shell, b)[j]):
-                    return NO_MEMORY
+            if look_at(spread, shell, b, after, query, &best, winners) != FINE:
+                return NO_MEMORY
     return FINE
+
+
+cdef int look_roughly(
+    const Spread *spread, const real *query, double size, Ties *winners
+) noexcept nogil:
+    """Bound the scores of all blocks, then score those that may hold a winner, the best first."""
+    cdef double room = room_for_rounding(spread), lost = lost_by_underflow(spread)
+    # A block's least is below its best score by at most ``doubt``, its most above it likewise: by
+    # what the query misses, by float32, and by the rounding of the score.
+    cdef double doubt, lead = -INFINITY, scale
+    cdef real best = -INFINITY
+    cdef Rough rough
+    cdef Shell *shell
+    cdef float least
+    cdef int64_t s, b, blocks, first_shell = -1, first_block = 0, stop = 0
+    rough.step = spread.step
+    if not round_query(query, spread.d, &rough):
+        return look(spread, query, size, winners)
+    doubt = rough.missed + (rough.stepped + rough.missed) * (2.0**-18 + room - 1)
+    while stop < spread.shells:
+        shell = &spread.shell[stop]
+        if size * shell.longest * room + lost < lead:
+            break
+        blocks = (shell.count + BLOCK - 1) // BLOCK
+        scale = scale_of(&rough, shell)
+        for b in range(blocks):
+            bound_block(
+                &rough,
+                rough_keys(spread, shell, b),
+                rough_keys(spread, shell, b + 1 if b + 1 < blocks else b),
+                spread.d,
+                <int>min(BLOCK, shell.count - b * BLOCK),
+                &shell.reach[b],
+                &least,
+            )
+            if scale > 0 and scale * (least - doubt) - lost > lead:
+                lead = scale * (least - doubt) - lost
+                first_shell = stop
+                first_block = b
+        stop += 1
+    if first_shell >= 0:
+        shell = &spread.shell[first_shell]
+        if look_at(
+            spread, shell, first_block, shell.block[first_block], query, &best, winners
+        ) != FINE:
+            return NO_MEMORY
+    for s in range(stop):
+        shell = &spread.shell[s]
+        scale = scale_of(&rough, shell)
+        for b in range((shell.count + BLOCK - 1) // BLOCK):
+            if s == first_shell and b == first_block:
+                continue
+            if scale > 0 and scale * (shell.reach[b] + doubt) + lost < best:
+                continue
+            if look_at(spread, shell, b, shell.block[b], query, &best, winners) != FINE:
+                return NO_MEMORY
+    return FINE
+
+
+cdef inline double scale_of(const Rough *rough, const Shell *shell) noexcept nogil:
+    """The number that rough scores count; 0 where it is too large or too small to count with."""
+    cdef int exponent = rough.exponent + shell.exponent
+    return ldexp(1, exponent) if -900 < exponent < 900 and shell.exponent < 1000 else 0
 
 
 cdef int spread_query(const Spread *spread, const char *query, Ties *winners) noexcept nogil:
     """The winners over at least one key, in any order."""
     cdef double size = length(spread.single, spread.d, query)
+    winners.count = 0
+    winners.alone = True
     if spread.single:
+        if spread.rough:
+            return look_roughly[float](spread, <const float *>query, size, winners)
         return look[float](spread, <const float *>query, size, winners)
+    if spread.rough:
+        return look_roughly[double](spread, <const double *>query, size, winners)
     return look[double](spread, <const double *>query, size, winners)
 
 

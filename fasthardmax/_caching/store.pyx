@@ -1,14 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Keys, values and running sums of one head, in chunks that never move; and tie sets in progress.
+"""Keys, values and running sums of one head, in chunks that never move.
 
 Sums over all tokens, and over tokens with equal keys, are kept as they grow: adding in increasing
 order is what the contract asks for, so a mean over many of them is one division. What a sum was
 before a chunk stands in the chunk: forgetting tokens adds up one chunk again, in the same order.
 """
 
-from libc.math cimport fabs, isfinite
+from libc.math cimport fabs
 from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from .tree cimport soon
@@ -17,32 +17,29 @@ cdef enum:
     AHEAD = 8
 
 
-cdef inline int item_size(const Store *store) noexcept nogil:
-    return 4 if store.single else 8
+cdef int64_t chunk_bytes(const Store *store) noexcept nogil:
+    cdef int64_t numbers = (CHUNK * (store.d + store.dv) + store.dv) * item_size(store)
+    return (numbers + 7) // 8 * 8 + store.features * <int64_t>sizeof(double) + sizeof(Slab *)
 
 
-cdef inline int64_t chunk_bytes(const Store *store) noexcept nogil:
-    return (
-        CHUNK * (store.d + store.dv) + store.dv
-    ) * item_size(store) + 8 + store.features * <int64_t>sizeof(double)
-
-
-cdef inline char *sum_before(const Store *store, int64_t chunk) noexcept nogil:
+cdef char *sum_before(const Store *store, int64_t chunk) noexcept nogil:
     return store.chunk[chunk] + CHUNK * (store.d + store.dv) * item_size(store)
 
 
-cdef inline double *peak_before(const Store *store, int64_t chunk) noexcept nogil:
+cdef double *peak_before(const Store *store, int64_t chunk) noexcept nogil:
     cdef int64_t at = (CHUNK * (store.d + store.dv) + store.dv) * item_size(store)
     return <double *>(store.chunk[chunk] + (at + 7) // 8 * 8)
 
 
-cdef bint widen(int64_t **array, int64_t *room, int64_t needed) noexcept nogil:
-    """Give an array room for so many numbers, at least doubling it; False if there is no memory."""
+cdef inline Slab **slab_of(const Store *store, int64_t chunk) noexcept nogil:
+    """The memory that a chunk shares with others; NULL where it is alone."""
+    return <Slab **>(store.chunk[chunk] + chunk_bytes(store) - sizeof(Slab *))
+
+
+cdef bint grow(int64_t **array, int64_t *room, int64_t needed) noexcept nogil:
+    """At least double the room of an array; False where no memory is found."""
     cdef int64_t wanted = max(needed, 2 * room[0], 16)
-    cdef int64_t *wider
-    if needed <= room[0]:
-        return True
-    wider = <int64_t *>realloc(array[0], wanted * sizeof(int64_t))
+    cdef int64_t *wider = <int64_t *>realloc(array[0], wanted * sizeof(int64_t))
     if wider == NULL:
         return False
     array[0] = wider
@@ -70,9 +67,8 @@ cdef bint open_store(
 
 
 cdef void close_store(Store *store) noexcept nogil:
-    cdef int64_t c
-    for c in range(store.chunks):
-        free(store.chunk[c])
+    while store.chunks:
+        drop_chunk(store)
     free(store.chunk)
     free(store.peak)
     free(store.total)
@@ -107,7 +103,7 @@ cdef inline void add(const Store *store, char *total, const char *value) noexcep
         add_values[double](<double *>total, <const double *>value, store.dv)
 
 
-cdef inline void add_first(
+cdef void add_first(
     const Store *store, char *total, const char *value, bint is_first
 ) noexcept nogil:
     """Start or go on with a sum; it starts with its first value, the sign of a zero included."""
@@ -126,7 +122,8 @@ cdef void raise_peak(Store *store, const char *key) noexcept nogil:
             store.peak[f] = size
 
 
-cdef bint new_chunk(Store *store) noexcept nogil:
+cdef bint new_chunk(Store *store, Slab *slab) noexcept nogil:
+    """Begin a chunk, in a slab where there is one with room; False where no memory is found."""
     cdef char **wider
     cdef char *chunk
     cdef int64_t wanted
@@ -137,12 +134,31 @@ cdef bint new_chunk(Store *store) noexcept nogil:
             return False
         store.chunk = wider
         store.room = wanted
-    chunk = <char *>malloc(chunk_bytes(store))
-    if chunk == NULL:
-        return False
+    if slab != NULL:
+        chunk = slab.free
+        slab.free += chunk_bytes(store)
+        slab.chunks += 1
+    else:
+        chunk = <char *>malloc(chunk_bytes(store))
+        if chunk == NULL:
+            return False
     store.chunk[store.chunks] = chunk
+    slab_of(store, store.chunks)[0] = slab
     store.chunks += 1
     return True
+
+
+cdef void drop_chunk(Store *store) noexcept nogil:
+    """Drop the last chunk, and its slab with the last of those in it."""
+    cdef Slab *slab
+    store.chunks -= 1
+    slab = slab_of(store, store.chunks)[0]
+    if slab == NULL:
+        free(store.chunk[store.chunks])
+    else:
+        slab.chunks -= 1
+        if slab.chunks == 0:
+            free(slab)
 
 
 cdef int64_t add_token(Store *store, const char *key, const char *value) noexcept nogil:
@@ -150,7 +166,7 @@ cdef int64_t add_token(Store *store, const char *key, const char *value) noexcep
     cdef int64_t token = store.count, at = token % CHUNK, chunk = token // CHUNK
     cdef int item = item_size(store), f
     cdef char *keys
-    if chunk == store.chunks and not new_chunk(store):
+    if chunk == store.chunks and not new_chunk(store, NULL):
         return -1
     if at == 0:
         memcpy(sum_before(store, chunk), store.total, store.dv * item)
@@ -178,77 +194,6 @@ cdef int64_t add_token(Store *store, const char *key, const char *value) noexcep
     return token
 
 
-cdef void add_run(
-    Store *store,
-    const real *keys,
-    const real *values,
-    int64_t key_stride,
-    int64_t value_stride,
-    int width,
-) noexcept nogil:
-    """Store tokens that fit in the last chunk; strides count numbers."""
-    cdef int64_t start = store.count % CHUNK
-    cdef real *total = <real *>store.total
-    cdef real *out
-    cdef int j, f
-    cdef real size, peak
-    for f in range(store.d):
-        out = <real *>store.chunk[store.count // CHUNK] + f * CHUNK + start
-        peak = <real>store.peak[f]
-        for j in range(width):
-            out[j] = keys[j * key_stride + f]
-            size = <real>fabs(out[j])
-            peak = size if size > peak else peak
-        store.peak[f] = peak
-    out = <real *>value_of(store, store.count)
-    for j in range(width):
-        for f in range(store.dv):
-            out[f] = values[f]
-        if store.tokens + j == 0:
-            memcpy(total, values, store.dv * sizeof(real))
-        else:
-            add_values(total, values, store.dv)
-        out += store.dv
-        values += value_stride
-    store.count += width
-    store.tokens += width
-
-
-cdef bint add_tokens(
-    Store *store,
-    const char *keys,
-    const char *values,
-    int64_t key_stride,
-    int64_t value_stride,
-    int64_t count,
-) noexcept nogil:
-    """Store many tokens, strides counting bytes; False where no memory is found."""
-    cdef int item = item_size(store), width
-    cdef int64_t chunk
-    while count > 0:
-        chunk = store.count // CHUNK
-        width = <int>min(count, CHUNK - store.count % CHUNK)
-        if chunk == store.chunks and not new_chunk(store):
-            return False
-        if store.count % CHUNK == 0:
-            memcpy(sum_before(store, chunk), store.total, store.dv * item)
-            memcpy(peak_before(store, chunk), store.peak, store.features * sizeof(double))
-        if store.single:
-            add_run[float](
-                store, <const float *>keys, <const float *>values, key_stride // item,
-                value_stride // item, width,
-            )
-        else:
-            add_run[double](
-                store, <const double *>keys, <const double *>values, key_stride // item,
-                value_stride // item, width,
-            )
-        keys += width * key_stride
-        values += width * value_stride
-        count -= width
-    return True
-
-
 cdef void forget_repeats(Store *store) noexcept nogil:
     if store.repeats:
         memset(store.repeated, 0, store.repeated_room * sizeof(int64_t))
@@ -273,8 +218,7 @@ cdef void forget_tokens(Store *store, int64_t count) noexcept nogil:
                 store.peak[f] = max(store.peak[f], fabs(key_of(store, token, f)))
     # One chunk more is kept, so that going back and forth over its border allocates nothing.
     while store.chunks > used + 1:
-        store.chunks -= 1
-        free(store.chunk[store.chunks])
+        drop_chunk(store)
     store.count = count
     store.tokens = count
 
@@ -315,147 +259,6 @@ cdef bint add_repeat(Store *store, int64_t original, int64_t token) noexcept nog
     store.repeats += 1
     store.repeated[original] = store.repeats
     return True
-
-
-cdef int divide(real *total, double count, int dv) noexcept nogil:
-    cdef int f
-    cdef real by = <real>count
-    for f in range(dv):
-        total[f] /= by
-        if not isfinite(total[f]):
-            return SUM_OVERFLOWS
-    return FINE
-
-
-cdef inline int mean(const Store *store, char *total, int64_t count) noexcept nogil:
-    if store.single:
-        return divide[float](<float *>total, <double>count, store.dv)
-    return divide[double](<double *>total, <double>count, store.dv)
-
-
-cdef int answer_all(const Store *store, int ties, char *out) noexcept nogil:
-    """Where all tokens tie; zeros where there are none."""
-    cdef int size = store.dv * item_size(store)
-    if store.tokens == 0:
-        memset(out, 0, size)
-    elif ties == MEAN:
-        memcpy(out, store.total, size)
-        return mean(store, out, store.tokens)
-    elif store.prune:
-        memcpy(out, store.opening if ties == FIRST else store.newest, size)
-    else:
-        memcpy(out, value_of(store, 0 if ties == FIRST else store.count - 1), size)
-    return FINE
-
-
-cdef int ascending(const void *a, const void *b) noexcept nogil:
-    cdef int64_t left = (<const int64_t *>a)[0], right = (<const int64_t *>b)[0]
-    return (left > right) - (left < right)
-
-
-cdef inline int64_t record_of(
-    const Store *store, const Ties *winners, int64_t token
-) noexcept nogil:
-    """The newest record of the repeats that a winner stands for, plus one; 0 where it has none."""
-    if winners.alone or store.repeats == 0 or token >= store.repeated_room:
-        return 0
-    return store.repeated[token]
-
-
-cdef int answer(const Store *store, Ties *winners, int ties, char *out) noexcept nogil:
-    """The value or mean of the winners, which stand for their repeats as well."""
-    cdef int size = store.dv * item_size(store)
-    cdef int64_t i, record, token, best, total
-    cdef bint in_order = True
-    if winners.count == 1:
-        token = winners.token[0]
-        record = record_of(store, winners, token)
-        if record == 0 or ties == FIRST:
-            memcpy(out, value_of(store, token), size)
-            return FINE
-        if ties == LAST:
-            memcpy(out, value_of(store, store.repeat[record - 1].token), size)
-            return FINE
-        memcpy(out, store.repeat_sum + (record - 1) * size, size)
-        return mean(store, out, store.repeat[record - 1].count)
-    if ties != MEAN:
-        best = winners.token[0]
-        for i in range(winners.count):
-            token = winners.token[i]
-            if ties == FIRST:
-                best = min(best, token)
-            else:
-                record = record_of(store, winners, token)
-                best = max(best, store.repeat[record - 1].token if record else token)
-        memcpy(out, value_of(store, best), size)
-        return FINE
-    total = 0
-    for i in range(winners.count):
-        token = winners.token[i]
-        record = record_of(store, winners, token)
-        if not widen(
-            &winners.every,
-            &winners.every_room,
-            total + (store.repeat[record - 1].count if record else 1),
-        ):
-            return NO_MEMORY
-        while record:
-            winners.every[total] = store.repeat[record - 1].token
-            record = store.repeat[record - 1].before
-            total += 1
-        winners.every[total] = token
-        total += 1
-    for i in range(1, total):
-        if winners.every[i] < winners.every[i - 1]:
-            in_order = False
-            break
-    if not in_order:
-        qsort(winners.every, total, sizeof(int64_t), ascending)
-    for i in range(total):
-        add_first(store, out, value_of(store, winners.every[i]), i == 0)
-    return mean(store, out, total)
-
-
-cdef void score(
-    const real *query, const real *keys, int d, int width, real *scores
-) noexcept nogil:
-    """Canonical scores of up to a chunk of keys, features outermost."""
-    cdef int f, j
-    cdef const real *column
-    for j in range(width):
-        scores[j] = query[0] * keys[j]
-    for f in range(1, d):
-        column = keys + f * CHUNK
-        for j in range(width):
-            scores[j] += query[f] * column[j]
-
-
-cdef int scan_all(const Store *store, const real *query, Ties *winners) noexcept nogil:
-    cdef real scores[CHUNK]
-    cdef real best = 0
-    cdef int64_t chunk, token
-    cdef int j, width
-    winners.count = 0
-    winners.alone = True
-    for chunk in range((store.count + CHUNK - 1) // CHUNK):
-        width = <int>min(CHUNK, store.count - chunk * CHUNK)
-        score(query, <const real *>store.chunk[chunk], store.d, width, scores)
-        for j in range(width):
-            if scores[j] < best and winners.count:
-                continue
-            if winners.count == 0 or scores[j] > best:
-                best = scores[j]
-                winners.count = 0
-            if not note(winners, chunk * CHUNK + j):
-                return NO_MEMORY
-    return FINE
-
-
-cdef int scan(const Store *store, const char *query, Ties *winners) noexcept nogil:
-    """All winners by one pass over the stored keys, each for itself."""
-    if store.single:
-        return scan_all[float](store, <const float *>query, winners)
-    return scan_all[double](store, <const double *>query, winners)
 
 
 cdef void compact(Store *store, int64_t *renumber) noexcept nogil:
@@ -504,5 +307,4 @@ cdef void compact(Store *store, int64_t *renumber) noexcept nogil:
     store.repeats = used
     used = (to + CHUNK - 1) // CHUNK
     while store.chunks > used + 1:
-        store.chunks -= 1
-        free(store.chunk[store.chunks])
+        drop_chunk(store)

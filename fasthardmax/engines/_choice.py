@@ -14,8 +14,10 @@ from ._table import ENGINES, SELECTIVE, Engine, module_name
 
 __all__ = ["Choice", "Runner", "choose", "resolve"]
 
-# Below this many multiply-adds (a few milliseconds) the compiled engine is about as fast.
+# Below this many multiply-adds (a few milliseconds) loading another engine is never due; and below
+# this many the compiled one is the fastest.
 SMALL_WORK = 1 << 24
+LEAST_WORK = 1 << 20
 # Loading an engine costs a process about as long as so many multiply-adds take it without: once
 # it has spent as many, loading was due. So neither one call nor a thousand cost twice the least.
 LOADING_WORK = 1 << 33  # the direct engine, beside the compiled one
@@ -42,16 +44,18 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     """
     global _spent
     work = problem.n_pairs * (problem.n_features + 2)
-    if work < SMALL_WORK:
+    if work < (LEAST_WORK if _loaded("direct") else SMALL_WORK):
         return Choice(ENGINES["compiled"], f"{work:,} multiply-adds are few", {})
-    _spent += work * calls
+    small = work < SMALL_WORK
+    _spent += 0 if small else work * calls
     if not _loaded("direct") and _spent < LOADING_WORK:
         return Choice(ENGINES["compiled"], "no other is loaded, which takes longer than this", {})
     others: dict[str, str] = {}
-    all_pairs = ENGINES["direct"].load().forecast(problem)
+    direct = ENGINES["direct"].load()
+    all_pairs, products = direct.forecast(problem), direct.forecast(problem, bytes_serve=False)
     best, least = ENGINES["direct"], 1.0
     for name, engine in SELECTIVE.items():
-        if not _loaded(name) and _spent < SELECTIVE_LOADING_WORK:
+        if not _loaded(name) and (small or _spent < SELECTIVE_LOADING_WORK):
             others[name] = "not loaded, which takes longer than this"
             continue
         able, others[name] = engine.can_run(problem)
@@ -60,7 +64,7 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
         if least < _FEW:
             others[name] = "not asked: a look at the data would not pay"
             continue
-        share = engine.load().forecast(problem, all_pairs) / all_pairs
+        share = engine.load().forecast(problem, products) / all_pairs
         others[name] = f"forecast: {share:.2g} of the time of all pairs"
         if share < least:
             best, least = engine, share

@@ -21,9 +21,11 @@ __all__ = [
     "MOST_BLOCKS",
     "NO_MASK",
     "TIES",
+    "add_winners",
     "average_winners",
     "block_size",
     "find_winners",
+    "forget_winners",
     "pack",
     "padded_scores",
     "score_block",
@@ -111,15 +113,36 @@ def find_winners(
     block, n_blocks, n_visible, tables, p, tries, best, last, scores, first, count,
 ):  # fmt: skip
     """Decide a panel canonically; returns how many queries needed more than one block."""
-    width = tables.shape[2]
-    lanes_per_vector = VECTOR_BYTES // tables.itemsize
-    at = p * tables.shape[1] * width
+    forget_winners(i0, lanes, tries, best, last, first, count)
+    return add_winners(
+        query, key, i0, lanes, causal, rule, allowed, added, least, None,
+        block, n_blocks, n_visible, tables, p, tries, best, last, scores, first, count,
+    )  # fmt: skip
+
+
+@part
+def forget_winners(i0, lanes, tries, best, last, first, count):
+    """Begin anew with a panel."""
     for lane in range(lanes):
         tries[lane] = 0
         best[lane] = -np.inf
         last[lane] = -1
         first[i0 + lane] = -1
         count[i0 + lane] = 0
+
+
+@part
+def add_winners(
+    query, key, i0, lanes, causal, rule, allowed, added, least, done,
+    block, n_blocks, n_visible, tables, p, tries, best, last, scores, first, count,
+):  # fmt: skip
+    """Decide among the winners so far and the blocks that reach ``least`` and not ``done``.
+
+    Returns how many queries needed their second block.
+    """
+    width = tables.shape[2]
+    lanes_per_vector = VECTOR_BYTES // tables.itemsize
+    at = p * tables.shape[1] * width
     again = 0
     column, blk = 0, 0
     while column < lanes:
@@ -129,6 +152,8 @@ def find_winners(
             blk = 0
             continue
         waiting = hits(tables, at + blk * width + column, least, column)
+        if done is not None:
+            waiting &= ~hits(tables, at + blk * width + column, done, column)
         while waiting:
             lane = column + lowest_bit(waiting)
             waiting &= waiting - np.uint64(1)
@@ -144,13 +169,14 @@ def find_winners(
             if top > best[lane]:
                 best[lane] = top
                 count[i] = 0
+                last[lane] = -1
             for j in range(0, stop - start, fewest_keys(scores.itemsize)):
                 ties_here = reaching(scores, j, top)
                 if ties_here:
-                    if count[i] == 0:
-                        first[i] = start + j + lowest_bit(ties_here)
+                    found = start + j + lowest_bit(ties_here)
+                    first[i] = found if count[i] == 0 else min(first[i], found)
                     count[i] += bit_count(ties_here)
-                    last[lane] = start + j + highest_bit(ties_here)
+                    last[lane] = max(last[lane], start + j + highest_bit(ties_here))
         blk += 1
     return again
 

@@ -14,13 +14,14 @@ from ._decide import (
     ADDED,
     ALLOWED,
     NO_MASK,
+    add_winners,
     average_winners,
-    find_winners,
+    forget_winners,
     pack,
     score_block,
 )
-from ._jit import compiled, part, turn
-from ._rough import count_reaching, pack_rough, raise_least, round_keys
+from ._jit import compiled, part
+from ._rough import count_reaching, lead_blocks, pack_rough, raise_least, round_keys
 from ._sharing import share_turns
 from ._vectors import (
     VECTOR_BYTES,
@@ -30,9 +31,9 @@ from ._vectors import (
     screen_block,
 )
 
-# Bytes pay where they leave at most itemsize blocks in so many to look at; so many panels without a
-# failure make good for two with one.
-_WORTH, _FORGIVEN = 64, 8
+# Bytes pay where they leave at most itemsize blocks in so many to look at, each of which costs as
+# much as so many more products; so many panels without a failure make good for two with one.
+_WORTH, _LOOK, _FORGIVEN = 64, 200, 8
 
 
 @part
@@ -57,7 +58,7 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bi
     return some != 0
 
 
-@turn
+@part
 def _screen(
     query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
     origin, start, stop, first_block, last_block, block, stride, verdict, packed, bias, tables,
@@ -182,7 +183,13 @@ def _thresholds(
             least[lane] = top[lane] - allowance
 
 
-@turn
+@part
+def _pays(found, lanes, n_blocks, products, itemsize):
+    """Whether so many blocks to look at, of so many products, are few beside what bytes save."""
+    return (found - lanes) * _WORTH * (products + _LOOK) <= n_blocks * lanes * products * itemsize
+
+
+@part
 def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough):
     """Turn the tables of panels start..stop-1 into winners and means.
 
@@ -195,9 +202,10 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
     ties, mean, first, count, again, failures = outputs
     doubt, tables, scores = doubts[table], all_tables[table], all_scores[slot]
     top, least, best = numbers[slot, 0], numbers[slot, 1], numbers[slot, 2]
+    lead, done = numbers[slot, 3], numbers[slot, 4]
     last, tries = counters[slot, 0], counters[slot, 1]
     n_queries, n_keys = query.shape[1], key.shape[1]
-    width = tables.shape[2]
+    width, products = tables.shape[2], block * query.shape[2]
     per_batch = -(-n_queries // width)
     for panel in range(start, stop):
         b, i0, p = panel // per_batch, panel % per_batch * width, panel - start
@@ -209,15 +217,29 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
         _thresholds(
             q, i0, lanes, rule, slack, key_peak, key_of[b], doubt, tables, p, n_blocks, top, least
         )
+        f, c = first[b], count[b]
+        forget_winners(i0, lanes, tries, best, last, f, c)
+        done[:] = np.inf
         if rough is not None:
             found = count_reaching(tables, p, n_blocks, least)
             if found > lanes + lanes // 2:
-                raise_least(
-                    q, k, i0, lanes, causal, rule, yes, plus, block, n_blocks, n_visible,
-                    tables, p, doubt, top, least, scores,
-                )  # fmt: skip
-                found = count_reaching(tables, p, n_blocks, least)
-            if (found - lanes) * _WORTH <= n_blocks * lanes * tables.itemsize:
+                lead_blocks(lanes, doubt, p, top, lead)
+                if _pays(
+                    count_reaching(tables, p, n_blocks, lead),
+                    lanes,
+                    n_blocks,
+                    products,
+                    tables.itemsize,
+                ):
+                    again[slot] += add_winners(
+                        q, k, i0, lanes, causal, rule, yes, plus, lead, done,
+                        block, n_blocks, n_visible, tables, p, tries, best, last, scores, f, c,
+                    )  # fmt: skip
+                    raise_least(lanes, doubt, p, top, lead, best, least)
+                    found = count_reaching(tables, p, n_blocks, least)
+                    for lane in range(width):
+                        done[lane] = lead[lane]
+            if _pays(found, lanes, n_blocks, products, tables.itemsize):
                 failures[slot] = max(failures[slot] - 1, -_FORGIVEN)
             else:
                 failures[slot] += _FORGIVEN // 2
@@ -230,18 +252,19 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
                     q, i0, lanes, rule, slack, key_peak, key_of[b], doubt, tables, p, n_blocks,
                     top, least,
                 )  # fmt: skip
-        again[slot] += find_winners(
-            q, k, i0, lanes, causal, rule, yes, plus, least,
-            block, n_blocks, n_visible, tables, p, tries, best, last, scores, first[b], count[b],
+                forget_winners(i0, lanes, tries, best, last, f, c)
+                done[:] = np.inf
+        again[slot] += add_winners(
+            q, k, i0, lanes, causal, rule, yes, plus, least, done,
+            block, n_blocks, n_visible, tables, p, tries, best, last, scores, f, c,
         )  # fmt: skip
         average_winners(
             q, k, value[value_of[b]], i0, lanes, causal, rule, yes, plus, least,
-            block, n_visible, tables, p, best, last, scores, ties, None, None,
-            first[b], count[b], mean[b],
+            block, n_visible, tables, p, best, last, scores, ties, None, None, f, c, mean[b],
         )  # fmt: skip
 
 
-@turn
+@part
 def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
     """Screen and decide panels start..stop-1."""
     query, key, _, query_of, key_of, _, mask_of, _, _ = inputs
@@ -256,7 +279,7 @@ def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
     _decide(slot, start, stop, slot, inputs, masks, plan, places, outputs, rough)
 
 
-@turn
+@part
 def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
     """Screen and decide some panels; where causal, the longest first."""
     n_panels, n_turns, panels = plan[:3]
@@ -276,7 +299,7 @@ def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
         _attend(slot, start, stop, inputs, masks, plan, places, outputs, None)
 
 
-@turn
+@part
 def _screen_turn(slot, number, inputs, masks, plan, places, outputs):
     """Screen some blocks of keys against all panels."""
     query, key, _, query_of, key_of, _, mask_of, _, _ = inputs

@@ -12,18 +12,16 @@ are not guessed: both are summed up in whole 256ths, of which each coordinate mi
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from ._canonical import top_score
-from ._decide import score_block
-from ._jit import part, turn
+from ._jit import part
 from ._vectors import VECTOR_BYTES, bit_count, hits
 
 __all__ = [
     "HALF_RANGE",
     "count_reaching",
+    "lead_blocks",
     "pack_rough",
     "raise_least",
     "round_keys",
@@ -51,31 +49,31 @@ def _round(numbers, i, inverse, offset, rounded, at):
     number = numbers.dtype.type
     shift = number(HALF_RANGE + 1)
     half = number(0.5)
-    kept: Any = 0
-    missed: Any = 0
-    total: Any = 0
+    # No sum exceeds 2 ** 14 times the number of features, and those are few enough for 32 bits.
+    kept = missed = total = np.int32(0)
     for f in range(numbers.shape[1]):
         exact = numbers[i, f] * inverse + shift
         whole = np.int32(exact + half)
         left = np.int32((exact - number(whole)) * number(_PARTS) + shift + half)
-        whole -= np.int32(HALF_RANGE + 1)
-        left -= np.int32(HALF_RANGE + 1)
-        kept += whole * whole
-        missed += left * left
+        whole = np.int32(whole - np.int32(HALF_RANGE + 1))
+        left = np.int32(left - np.int32(HALF_RANGE + 1))
+        kept = np.int32(kept + whole * whole)
+        missed = np.int32(missed + left * left)
+        total = np.int32(total + whole)
         rounded[at, f] = whole + offset
-        total += whole
     return kept, missed, total
 
 
-@turn
+@part
 def round_keys(slot, number, key, inverse, rows, rounded, kept, missed):
     """Round some keys of one entry of the batch; note the largest squared lengths among them."""
     n_keys = key.shape[1]
     per_entry = -(-n_keys // rows)
     b, start = number // per_entry, number % per_entry * rows
+    numbers, whole = key[b], rounded[b]
     most_kept = most_missed = 0
     for j in range(start, min(start + rows, n_keys)):
-        k, m, _ = _round(key[b], j, inverse[b], HALF_RANGE + 1, rounded[b], j)
+        k, m, _ = _round(numbers, j, inverse[b], HALF_RANGE + 1, whole, j)
         most_kept, most_missed = max(most_kept, k), max(most_missed, m)
     kept[number], missed[number] = most_kept, most_missed
 
@@ -137,22 +135,20 @@ def count_reaching(tables, p, n_blocks, least):
 
 
 @part
-def raise_least(
-    query, key, i0, lanes, causal, rule, allowed, added, block, n_blocks, n_visible,
-    tables, p, doubt, top, least, scores,
-):  # fmt: skip
-    """Raise ``least``, given the exact lead of each lane's best block.
+def lead_blocks(lanes, doubt, p, top, lead):
+    """The rough score of each lane's best block; inf where it says nothing."""
+    for lane in range(len(lead)):
+        asked = lane < lanes and doubt[p, lane] < np.inf
+        lead[lane] = top[lane] if asked else np.inf
+
+
+@part
+def raise_least(lanes, doubt, p, top, lead, best, least):
+    """Raise ``least``, given the ``best`` canonical score in each lane's best block.
 
     A rough score has to reach another rough score less both errors, an exact one less its own.
     """
     for lane in range(lanes):
-        if not doubt[p, lane] < np.inf:
-            continue
-        blk = 0
-        while blk + 1 < n_blocks and tables[p, blk, lane] < top[lane]:
-            blk += 1
-        start, stop = blk * block, min((blk + 1) * block, n_visible)
-        score_block(query, key, i0 + lane, start, stop, causal, rule, allowed, added, scores)
-        lead = top_score(scores, stop - start)
-        raised = lead - (top[lane] - least[lane]) + doubt[p, lane] / 2
-        least[lane] = max(least[lane], raised)
+        if lead[lane] < np.inf:
+            raised = best[lane] - (top[lane] - least[lane]) + doubt[p, lane] / 2
+            least[lane] = max(least[lane], raised)

@@ -5,8 +5,8 @@ mean: a *panel* is ``width`` queries, one in each lane of a few vectors, stored 
 keys are broadcast against it. Vector width and register count follow the processor that Numba
 compiles for.
 
-Numba's disk cache looks only at a kernel's own file: after a change here, cached kernels are stale
-until their files are touched (the tests keep a cache of their own for each state of the sources).
+Numba's disk cache looks only at what a kernel's own file says: after a change here cached kernels
+are stale until they are removed (the tests keep a cache for each state of the sources).
 """
 
 from __future__ import annotations

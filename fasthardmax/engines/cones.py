@@ -31,9 +31,11 @@ _ROWS, _FEWEST_ROWS = 1 << 15, 1 << 13
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says: for
 # itself, for each key and for each query, by the number of features, where most keys are soon left
 # out; and for each key where they are not. With five features or six another engine is faster.
-_CALL = {1: 1e6, 2: 1.5e6, 3: 3.8e6, 4: 4e6}
+_CALL = {1: 1e6, 2: 0.7e6, 3: 1e6, 4: 4e6}
 _BUILD = {1: 200.0, 2: 200.0, 3: 400.0, 4: 500.0}
 _ASK = {1: 40.0, 2: 60.0, 3: 100.0, 4: 150.0}
+_ASK_FEW = {1: 20.0, 2: 20.0, 3: 80.0, 4: 150.0}  # of keys: the index stays in a cache
+_FEW_KEYS = 1 << 14
 _BUILD_HARD = {3: 4000.0, 4: 8000.0}
 # The share of a sample that must be left over for that. In the plane the sweep takes about as long
 # for all kinds of points.
@@ -106,7 +108,8 @@ def forecast(problem: Problem, all_pairs: float) -> float:
         return math.inf
     n_indices = len(np.unique(problem.key_of))
     n_rows = problem.n_batch * problem.n_queries
-    least = _CALL[d] + n_indices * problem.n_keys * _BUILD[d] + n_rows * _ASK[d]
+    ask = (_ASK_FEW if problem.n_keys < _FEW_KEYS else _ASK)[d]
+    least = _CALL[d] + n_indices * problem.n_keys * _BUILD[d] + n_rows * ask
     if d not in _BUILD_HARD or least > all_pairs or problem.n_keys == 0:
         return least
     if share_left(problem.key[problem.key_of[0]]) < _HARD:

@@ -33,11 +33,15 @@ _AT_ONCE = 1 << 33  # and of a thread between two looks for an interruption: som
 _TOGETHER = 8
 _KEY_BYTES = 1 << 16
 _TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
-# Screening in bytes: features, and rows of queries and keys, for which it pays; rows in one turn.
-_BYTES_FROM, _BYTES_TO, _BYTES_ROWS = 32, 1 << 16, 256
+# Screening in bytes: features, rows of queries and keys, and bytes of keys, for which it pays; rows
+# in one turn.
+_BYTES_FROM, _BYTES_TO, _BYTES_ROWS, _BYTES_SIZE = 4, 1 << 16, 256, 1 << 16
 _ROUNDED_ROWS = 512
-# Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured).
-_PAIR, _PAIR_FEATURE = 0.01, 0.045
+_MORE_LOOKS = 3  # blocks scored again for each query, where there would be one
+# Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured); for
+# each query, which shows where keys are few; and in bytes, where those serve, whatever the dtype.
+_PAIR, _PAIR_FEATURE, _QUERY = 0.01, 0.045, 60.0
+_BYTES_PAIR, _BYTES_PAIR_FEATURE = 0.04, 0.0055
 # Masks that are absent: never read, of the type of those that are present.
 _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
 _NONE_ADDED = {
@@ -47,10 +51,16 @@ _NONE_ADDED = {
 _VERDICTS = {np.dtype(t): np.array([-np.inf, 0], t) for t in ("f4", "f8")}
 
 
-def forecast(problem: Problem) -> float:
-    """About how many nanoseconds :func:`run` takes on one core where few keys tie."""
-    each = (_PAIR + _PAIR_FEATURE * problem.n_features) * problem.dtype.itemsize / 8
-    return problem.n_pairs * each
+def forecast(problem: Problem, bytes_serve: bool = True) -> float:
+    """About how many nanoseconds :func:`run` takes on one core where few keys tie.
+
+    Whether screening in bytes serves depends on the data: seldom where many keys are near ties.
+    """
+    d = problem.n_features
+    each = (_PAIR + _PAIR_FEATURE * d) * problem.dtype.itemsize / 8
+    if bytes_serve and _in_bytes(problem):
+        each = _BYTES_PAIR + _BYTES_PAIR_FEATURE * d
+    return problem.n_pairs * each + problem.n_batch * problem.n_queries * _QUERY
 
 
 def run(problem: Problem) -> Answer:
@@ -113,7 +123,7 @@ def _plan(problem: Problem) -> _Plan:
         panel_of_sums(itemsize) if rough else geometry(d, problem.n_queries, itemsize)
     )
     n_panels = problem.n_batch * -(-problem.n_queries // width)
-    block = block_size(n_keys, d, itemsize)
+    block = block_size(n_keys, _MORE_LOOKS * d if rough else d, itemsize)
     n_blocks = -(-n_keys // block)
     panel_work = width * n_keys * (d + 2)
     threads = problem.num_threads if n_panels * panel_work > _THREAD_WORK else 1
@@ -208,7 +218,7 @@ def _places(problem: Problem, plan: _Plan, masked: bool, slots: int) -> tuple[ND
         np.empty((slots, plan.block if masked else 0, width), dtype),
         np.empty((1 if few else slots, plan.panels, width), dtype),
         np.empty((1 if few else slots, plan.panels, plan.n_blocks, width), dtype),
-        np.empty((slots, 3, width), dtype),
+        np.empty((slots, 5, width), dtype),
         np.empty((slots, 2, width), np.int64),
         np.empty((slots, plan.block + fewest_keys(dtype.itemsize)), dtype),
     )
@@ -222,6 +232,7 @@ def _in_bytes(problem: Problem) -> bool:
         and _BYTES_FROM <= problem.n_features <= _BYTES_TO
         and problem.n_queries >= _BYTES_ROWS
         and problem.n_keys >= _BYTES_ROWS
+        and problem.n_keys * problem.n_features * problem.dtype.itemsize >= _BYTES_SIZE
         and float(problem.key_peak.max(axis=1).min()) > _least_peak(problem.dtype)
     )
 
@@ -238,7 +249,8 @@ def _round(problem: Problem, plan: _Plan, run_job: int, n_helpers: int) -> tuple
     peak = problem.key_peak.max(axis=1)
     inverse = dtype.type(HALF_RANGE) / peak
     unit = 1 / inverse
-    rounded = np.zeros((*key.shape[:2], n_bytes), np.uint8)
+    rounded = np.empty((*key.shape[:2], n_bytes), np.uint8)
+    rounded[..., d:] = 0
     per_entry = -(-problem.n_keys // _ROUNDED_ROWS)
     kept, missed = np.zeros((2, len(key) * per_entry), np.int64)
     kernels.round_all(

@@ -1,0 +1,4 @@
+"""The extension module, for type checkers."""
+
+CODES: dict[int, str]
+ADDRESSES: dict[str, int]
