@@ -1,17 +1,17 @@
-"""Machine code that asks a cone index: find a query's cell, score its candidates, take the mean.
+"""Machine code that asks a cone index: find a query's cell and score its candidates.
 
-Everything here lives in one file because Numba's disk cache notices changes of this file only.
+The note on Numba's disk cache in ``_vectors.py`` holds for this file and ``_cones_ties.py``.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ._cones_ties import copy_row, scan, score_of, settle, sort
 from ._jit import compiled, inlined, part
 
-__all__ = ["FIRST", "LAST", "MEAN", "attend", "average", "list_ties"]
+__all__ = ["attend", "list_ties"]
 
-MEAN, FIRST, LAST = 0, 1, 2
 # Queries handled at once: what they read is then fetched from memory at once as well.
 _BLOCK = 256
 _HELD = 64  # tie sets
@@ -77,14 +77,6 @@ def _leaf(query, i, node, low, high, at, dims):
 
 
 @inlined
-def _score(query, i, keys, j, dims):
-    score = query[i, 0] * keys[j, 0]
-    for f in range(1, len(dims)):
-        score += query[i, f] * keys[j, f]
-    return score
-
-
-@inlined
 def _bound(query, i, boxes, b, dims):
     """The canonical score of a box's best corner: rounding is monotone, so no key scores more."""
     score = max(query[i, 0] * boxes[b, 0, 0], query[i, 0] * boxes[b, 1, 0])
@@ -121,7 +113,7 @@ def _tied_in_tree(query, i, lists, boxes, keys, tied, nodes, bounds, dims):
         start, stop = n * (node - bottom) // bottom, n * (node - bottom + 1) // bottom
         scored += stop - start
         for j in range(first + start, first + stop):
-            score = _score(query, i, keys, lists[j], dims)
+            score = score_of(query, i, keys, lists[j], dims)
             if score > best:
                 best = score
                 found = 0
@@ -156,11 +148,11 @@ def _find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims
         i = begin + open_[o]
         start, stop = low[leaf], low[leaf] + high[leaf]
         chosen = lists[start]
-        best = _score(query, i, keys, chosen, dims)
+        best = score_of(query, i, keys, chosen, dims)
         several = False
         for t in range(start + 1, stop):
             c = lists[t]
-            score = _score(query, i, keys, c, dims)
+            score = score_of(query, i, keys, c, dims)
             better = score > best
             several = (several | (score == best)) & (not better)
             chosen = c if better else chosen
@@ -179,7 +171,7 @@ def _tied(query, i, leaf, low, high, lists, boxes, keys, tied, nodes, bounds, di
     best = keys.dtype.type(-np.inf)
     found = 0
     for j in range(start, stop):
-        score = _score(query, i, keys, lists[j], dims)
+        score = score_of(query, i, keys, lists[j], dims)
         if score > best:
             best = score
             found = 0
@@ -187,98 +179,6 @@ def _tied(query, i, leaf, low, high, lists, boxes, keys, tied, nodes, bounds, di
             tied[found] = lists[j]
             found += 1
     return found, stop - start
-
-
-@part
-def _sort(numbers, n):
-    """Sort numbers[:n] in place: a shell sort, for it compiles fast and ties are mostly few."""
-    gap = 1
-    while gap < n // 3:
-        gap = 3 * gap + 1
-    while gap:
-        for i in range(gap, n):
-            x = numbers[i]
-            j = i
-            while j >= gap and numbers[j - gap] > x:
-                numbers[j] = numbers[j - gap]
-                j -= gap
-            numbers[j] = x
-        gap //= 3
-
-
-@part
-def _copy_row(mean, first, count, i, j):
-    """Answer query i as query j."""
-    for c in range(mean.shape[1]):
-        mean[i, c] = mean[j, c]
-    first[i] = first[j]
-    count[i] = count[j]
-
-
-@compiled
-def _settle(tied, found, spans, members, value, ties, mean, i):
-    """The mean over the members of the tied candidates; returns the first one and their number."""
-    n = 0
-    for t in range(found):
-        n += spans[tied[t] + 1] - spans[tied[t]]
-    winners = np.empty(n, np.int64)
-    n = 0
-    for t in range(found):
-        for s in range(spans[tied[t]], spans[tied[t] + 1]):
-            winners[n] = members[s]
-            n += 1
-    _sort(winners, n)
-    _average_rows(value, winners, 0, n, ties, mean, i)
-    return winners[0], n
-
-
-@part
-def _average_rows(value, winners, begin, end, ties, mean, i):
-    """Row i of ``mean``: over the rows ``winners[begin:end]`` of ``value``."""
-    row = winners[end - 1] if ties == LAST else winners[begin]
-    for c in range(mean.shape[1]):
-        mean[i, c] = value[row, c]
-    if ties == MEAN and end - begin > 1:
-        for w in range(begin + 1, end):
-            for c in range(mean.shape[1]):
-                mean[i, c] += value[winners[w], c]
-        divisor = mean.dtype.type(end - begin)
-        for c in range(mean.shape[1]):
-            mean[i, c] /= divisor
-
-
-@compiled
-def average(value, spans, members, ties, start, stop, means):
-    """The mean value of the members of each candidate start..stop-1."""
-    for g in range(start, stop):
-        _average_rows(value, members, spans[g], spans[g + 1], ties, means, g)
-
-
-@part
-def _scan(query, i, keys, value, ties, mean, dims):
-    """Decide query i over all ``keys``: last resort where scores underflow."""
-    best = _score(query, i, keys, 0, dims)
-    first, last, count = 0, 0, 0
-    for j in range(len(keys)):
-        score = _score(query, i, keys, j, dims)
-        if score > best:
-            best, first, count = score, j, 0
-        if score == best:
-            last = j
-            count += 1
-    width = value.shape[1]
-    row = last if ties == LAST else first
-    for c in range(width):
-        mean[i, c] = value[row, c]
-    if width and ties == MEAN and count > 1:
-        for j in range(first + 1, last + 1):
-            if _score(query, i, keys, j, dims) == best:
-                for c in range(width):
-                    mean[i, c] += value[j, c]
-        divisor = mean.dtype.type(count)
-        for c in range(width):
-            mean[i, c] /= divisor
-    return first, count
 
 
 @inlined
@@ -356,9 +256,9 @@ def attend(
                 for f in range(len(dims)):
                     flat &= abs(query[i, f]) <= zero
                 if flat and zero_row >= 0:
-                    _copy_row(mean, first, count, i, zero_row)
+                    copy_row(mean, first, count, i, zero_row)
                     continue
-                first[i], count[i] = _scan(query, i, key, value, ties, mean, dims)
+                first[i], count[i] = scan(query, i, key, value, ties, mean, dims)
                 scored += len(key)
                 if flat:
                     zero_row = i
@@ -376,9 +276,9 @@ def attend(
             for t in range(found if same else 0):
                 same &= tied[t] == held[slot, t]
             if same:
-                _copy_row(mean, first, count, i, held_row[slot])
+                copy_row(mean, first, count, i, held_row[slot])
                 continue
-            first[i], count[i] = _settle(tied, found, spans, members, value, ties, mean, i)
+            first[i], count[i] = settle(tied, found, spans, members, value, ties, mean, i)
             for t in range(found):
                 held[slot, t] = tied[t]
             n_held[slot], held_row[slot] = found, i
@@ -401,9 +301,9 @@ def list_ties(
         entry = entries[0]
         n = 0
         if entry == _SHORT:
-            best = _score(query, i, key, first[i], dims)
+            best = score_of(query, i, key, first[i], dims)
             for j in range(first[i], len(key)):
-                if _score(query, i, key, j, dims) == best:
+                if score_of(query, i, key, j, dims) == best:
                     indices[at_i + n] = j
                     n += 1
             continue
@@ -419,4 +319,4 @@ def list_ties(
                 indices[at_i + n] = members[s]
                 n += 1
         if found > 1:
-            _sort(indices[at_i : at_i + n], n)
+            sort(indices[at_i : at_i + n], n)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .._problem import Answer, Problem
 from .._threads import for_each_range
 from . import _cones_search as search
+from . import _cones_ties as tied
 from ._arrays import readonly
 from ._cones_index import MAX_FEATURES, ConeIndex, build
 from ._cones_outer import share_left
@@ -23,7 +24,7 @@ __all__ = [
     "attend", "build", "forecast", "list_ties", "list_winners", "refusal", "run", "run_counting",
 ]  # fmt: skip
 
-_TIES = {"mean": search.MEAN, "first": search.FIRST, "last": search.LAST}
+_TIES = {"mean": tied.MEAN, "first": tied.FIRST, "last": tied.LAST}
 # Queries per range, about a millisecond, and at least; fewer where there are few.
 _ROWS, _FEWEST_ROWS = 1 << 15, 1 << 13
 
@@ -170,8 +171,8 @@ def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray
     means = np.empty((len(index.candidates), value.shape[1]), value.dtype)
 
     def work(start: int, stop: int) -> None:
-        search.average(
-            value, readonly(index.spans), readonly(index.members), search.MEAN, start, stop, means
+        tied.average(
+            value, readonly(index.spans), readonly(index.members), tied.MEAN, start, stop, means
         )
 
     for_each_range(work, len(means), _ROWS, num_threads)
