@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fasthardmax import _crew, hardmax_attention, simulate
 from fasthardmax._threads import for_each_range
 from fasthardmax.engines import ENGINES
-from fasthardmax.engines._jit import turn
+from fasthardmax.engines._jit import part
 from fasthardmax.engines._sharing import share_turns
 
 from .cases import CASES
@@ -119,7 +119,7 @@ def test_a_failure_in_another_thread_is_raised_in_this_one(num_threads: int) -> 
 # --- Turns of kernels ---------------------------------------------------------------------------
 
 
-@turn
+@part
 def _note(slot: int, number: int, taken: NDArray[Any], slots: NDArray[Any], rounds: int) -> None:
     spun = 1.0 + number
     for _ in range(rounds):
