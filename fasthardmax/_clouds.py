@@ -9,15 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._extent import feature_peaks
+from ._heap import keep_freed
 from ._validate import check_finite, check_matrix, check_reach, check_shape
 from .numerics import compute_dtype
 
 __all__ = ["Clouds", "read_clouds"]
-
-# The C library of Linux returns freed memory to the system beyond twice the largest array freed so
-# far, of at most 32 MiB. To have it all cleared anew takes a run half as long again.
-_FREED = (1 << 25) - (1 << 16)
-_LARGE = 1 << 20
 
 
 class Clouds(NamedTuple):
@@ -36,8 +32,7 @@ def read_clouds(points: ArrayLike, A: ArrayLike | None, num_threads: int = 1) ->
     dtype = compute_dtype(start.dtype, *(() if matrix is None else (matrix.dtype,)))
     given = start if start.ndim == 3 else start[None]
     ready = given.flags.c_contiguous and given.flags.aligned and given.dtype == dtype
-    if given.nbytes > _LARGE:
-        np.empty(_FREED, np.uint8)  # freed at once, and never touched
+    keep_freed(given.nbytes)
     clouds = np.empty(given.shape, dtype) if ready else np.array(given, dtype, order="C")
     peak, largest = feature_peaks(given if ready else clouds, num_threads, clouds)
     if math.isnan(largest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._extent import feature_peaks
+from ._heap import keep_freed
 
 __all__ = ["Answer", "Problem", "self_attention"]
 
@@ -66,6 +68,7 @@ class Problem:
     def empty_answer(self) -> Answer:
         """Unwritten output arrays of this problem's shape."""
         rows = (self.n_batch, self.n_queries)
+        keep_freed(math.prod(rows) * (self.value.shape[2] * self.dtype.itemsize + 16))
         return Answer(
             mean=np.empty((*rows, self.value.shape[2]), self.dtype),
             first=np.empty(rows, np.int64),
