@@ -22,7 +22,7 @@ def _free_the_largest() -> None:
 def keep_freed(n_bytes: int) -> None:
     """Before arrays of so many bytes are made: where they are large, freed memory is kept.
 
-    With glibc, up to 64 MiB. To have pages cleared anew takes half as long as a search in the plane.
+    With glibc, up to 64 MiB: to clear pages anew takes half as long as a search in the plane.
     """
     if n_bytes > _LARGE:
         _free_the_largest()
