@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from fasthardmax._assemble import attention_problem
-from fasthardmax.engines import _choice
+from fasthardmax.engines import _choice, direct
+from fasthardmax.engines import pruned as pruned_engine
+from fasthardmax.engines._vectors import MULTIPLIES_BYTES
 
 SCRIPT = """
 import sys
@@ -106,6 +108,33 @@ def test_the_data_decide(load):
     assert "cones" in choice.others  # every key wins somewhere
     assert chosen(problem_of(wide, is_causal=True)) == "direct"
     assert chosen(problem_of(rng.standard_normal((10_000, 64)))) == "direct"
+
+
+@pytest.mark.parametrize(
+    ("pruned", "serve", "expected"),
+    [(5, False, "pruned"), (50, False, "pruned"), (50, True, "direct"), (500, False, "direct")],
+)
+def test_bytes_are_tried_where_that_decides(load, monkeypatch, pruned, serve, expected):
+    """All pairs take 10 in bytes and 100 without."""
+    load("direct", "pruned")
+    tried = []
+    monkeypatch.setattr(
+        direct, "forecast", lambda problem, bytes_serve=True: 100 - 90 * bytes_serve
+    )
+    monkeypatch.setattr(direct, "bytes_serve", lambda problem: tried.append(problem) or serve)
+    monkeypatch.setattr(pruned_engine, "forecast", lambda problem, all_pairs: pruned)
+    assert chosen(problem(20_000, 8)) == expected
+    assert bool(tried) == (pruned == 50)
+
+
+@pytest.mark.skipif(not MULTIPLIES_BYTES, reason="this processor does not multiply bytes")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_first_panel_tells_whether_bytes_serve(dtype):
+    points = np.random.default_rng(0).standard_normal((3000, 16)).astype(dtype)
+    assert direct.bytes_serve(problem_of(points))
+    points[17] *= 1e6  # all others are 0 in bytes
+    assert not direct.bytes_serve(problem_of(points))
+    assert not direct.bytes_serve(problem_of(points[:, :2])), "too few features to try"
 
 
 def test_a_sequence_of_problems_is_looked_at_once_each(load, monkeypatch):

@@ -53,7 +53,7 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     others: dict[str, str] = {}
     direct = ENGINES["direct"].load()
     all_pairs, products = direct.forecast(problem), direct.forecast(problem, bytes_serve=False)
-    best, least = ENGINES["direct"], 1.0
+    forecasts: dict[str, float] = {}
     for name, engine in SELECTIVE.items():
         if not _loaded(name) and (small or _spent < SELECTIVE_LOADING_WORK):
             others[name] = "not loaded, which takes longer than this"
@@ -61,18 +61,22 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
         able, others[name] = engine.can_run(problem)
         if not able:
             continue
-        if least < _FEW:
+        if min(forecasts.values(), default=all_pairs) < _FEW * all_pairs:
             others[name] = "not asked: a look at the data would not pay"
             continue
-        share = engine.load().forecast(problem, products) / all_pairs
-        others[name] = f"forecast: {share:.2g} of the time of all pairs"
-        if share < least:
-            best, least = engine, share
-        elif share >= 1:
+        forecasts[name] = engine.load().forecast(problem, products)
+    # All pairs take longer where bytes do not serve, which is looked at where that would matter.
+    fastest = min(forecasts.values(), default=products)
+    if all_pairs <= fastest < products and not direct.bytes_serve(problem):
+        all_pairs = products
+    for name, forecast in forecasts.items():
+        others[name] = f"forecast: {forecast / all_pairs:.2g} of the time of all pairs"
+        if forecast >= all_pairs:
             others[name] = "may take longer than all pairs"
-    if best.name == "direct":
-        return Choice(best, "no other promises to be faster", others)
-    return Choice(best, others.pop(best.name), others)
+    if fastest >= all_pairs:
+        return Choice(ENGINES["direct"], "no other promises to be faster", others)
+    best = min(forecasts, key=lambda name: forecasts[name])
+    return Choice(SELECTIVE[best], others.pop(best), others)
 
 
 def resolve(name: str, problem: Problem, calls: int = 1) -> ModuleType:

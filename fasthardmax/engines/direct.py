@@ -63,6 +63,17 @@ def forecast(problem: Problem, bytes_serve: bool = True) -> float:
     return problem.n_pairs * each + problem.n_batch * problem.n_queries * _QUERY
 
 
+def bytes_serve(problem: Problem) -> bool:
+    """Whether screening in bytes leaves a first panel of queries few keys to look at.
+
+    Where it is tried at all; O(d) for each key and O(d) for each of some 50 n pairs.
+    """
+    if not _in_bytes(problem):
+        return False
+    first = _plan(problem)._replace(n_panels=1, panels=1, n_turns=1, at_once=1, threads=1)
+    return _attend(problem, first, problem.empty_answer())[1]
+
+
 def run(problem: Problem) -> Answer:
     """Means, first winners and winner counts of every query."""
     return run_counting(problem)[0]
@@ -74,7 +85,7 @@ def run_counting(problem: Problem) -> tuple[Answer, float]:
     if n_rows == 0 or problem.n_keys == 0:
         return problem.no_keys_answer(), 0.0
     answer = problem.empty_answer()
-    return answer, _attend(problem, _plan(problem), answer) / n_rows
+    return answer, _attend(problem, _plan(problem), answer)[0] / n_rows
 
 
 def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -176,8 +187,11 @@ def _panels_per_turn(
     return min(range(panels, panels // 4, -1), key=longest)
 
 
-def _attend(problem: Problem, plan: _Plan, answer: Answer) -> int:
-    """Share the turns out, so many at a time that an interruption is heard between."""
+def _attend(problem: Problem, plan: _Plan, answer: Answer) -> tuple[int, bool]:
+    """Share the turns out, so many at a time that an interruption is heard between.
+
+    Returns for how many queries one block did not decide, and whether bytes served to the end.
+    """
     n_helpers = min(plan.threads, os.cpu_count() or 1, plan.n_turns) - 1
     masks = _masks(problem)
     places = _places(problem, plan, masked=masks[1] != NO_MASK, slots=n_helpers + 1)
@@ -206,7 +220,7 @@ def _attend(problem: Problem, plan: _Plan, answer: Answer) -> int:
     for begin in range(0, plan.n_turns, plan.at_once):
         end = min(begin + plan.at_once, plan.n_turns)
         kernel(run_job, n_helpers, begin, end, *arguments)
-    return int(again.sum())
+    return int(again.sum()), bool((failures <= 0).all())
 
 
 def _places(problem: Problem, plan: _Plan, masked: bool, slots: int) -> tuple[NDArray[Any], ...]:
