@@ -43,7 +43,7 @@ def places(ax: Axes, label: str) -> NDArray[Any]:
         return np.empty((0, 3 if ax.name == "3d" else 2))
     assert isinstance(markers, PathCollection)
     if ax.name == "3d":
-        return np.column_stack(markers._offsets3d)  # type: ignore[attr-defined]
+        return np.column_stack(markers._offsets3d)  # type: ignore[attr-defined]  # not public
     return np.asarray(markers.get_offsets())
 
 

@@ -139,7 +139,7 @@ cdef int64_t enter(
     new.there = True
     new.x = x
     new.y = y
-    for i in range(from_left):
+    for i in range(popped):
         if not keep_near(
             plane,
             store,
@@ -147,20 +147,8 @@ cdef int64_t enter(
             plane.popped[2 * i],
             plane.popped[2 * i + 1],
             plane.popped_token[i],
-            a,
-            new,
-        ):
-            return FAILED
-    for i in range(from_left, popped):
-        if not keep_near(
-            plane,
-            store,
-            q,
-            plane.popped[2 * i],
-            plane.popped[2 * i + 1],
-            plane.popped_token[i],
-            new,
-            b,
+            a if i < from_left else new,
+            new if i < from_left else b,
         ):
             return FAILED
     return ENTERED

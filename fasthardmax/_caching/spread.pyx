@@ -19,8 +19,8 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from .rough cimport BLOCK, Rough, bound_block, padded, rough_bytes, round_key, round_query
+from .scores cimport largest, score
 from .store cimport FINE, NO_MEMORY, Store, real
-from .tree cimport soon
 from .winners cimport Ties, note
 
 
@@ -221,64 +221,6 @@ cdef void spread_raise(const Spread *spread, Store *store, int64_t start) noexce
                 )
                 store.peak[f] = max(store.peak[f], size)
             i -= 1
-
-
-cdef void score(
-    const real *query, const real *keys, const real *after, int d, real *scores
-) noexcept nogil:
-    """Canonical scores of a block; features in increasing order, four in a pass.
-
-    The block ``after`` is fetched meanwhile: it may lie anywhere, where no processor expects it.
-    """
-    cdef int f = d % 4, j
-    cdef const real *k
-    if f == 0:
-        for j in range(BLOCK):
-            scores[j] = (
-                query[0] * keys[j]
-                + query[1] * keys[BLOCK + j]
-                + query[2] * keys[2 * BLOCK + j]
-                + query[3] * keys[3 * BLOCK + j]
-            )
-        f = 4
-    elif f == 1:
-        for j in range(BLOCK):
-            scores[j] = query[0] * keys[j]
-    elif f == 2:
-        for j in range(BLOCK):
-            scores[j] = query[0] * keys[j] + query[1] * keys[BLOCK + j]
-    else:
-        for j in range(BLOCK):
-            scores[j] = (
-                query[0] * keys[j] + query[1] * keys[BLOCK + j] + query[2] * keys[2 * BLOCK + j]
-            )
-    while f < d:
-        k = keys + f * BLOCK
-        for j in range(4 * BLOCK // 8):  # at least one look at each line of 64 bytes
-            soon(after + f * BLOCK + 8 * j)
-        for j in range(BLOCK):
-            scores[j] = (
-                scores[j]
-                + query[f] * k[j]
-                + query[f + 1] * k[BLOCK + j]
-                + query[f + 2] * k[2 * BLOCK + j]
-                + query[f + 3] * k[3 * BLOCK + j]
-            )
-        f += 4
-
-
-cdef inline real largest(const real *scores) noexcept nogil:
-    """The maximum of a block, in a form that vectorises."""
-    cdef real top[8]
-    cdef int i, j
-    for j in range(8):
-        top[j] = scores[j]
-    for i in range(1, BLOCK // 8):
-        for j in range(8):
-            top[j] = top[j] if top[j] > scores[8 * i + j] else scores[8 * i + j]
-    for j in range(1, 8):
-        top[0] = top[0] if top[0] > top[j] else top[j]
-    return top[0]
 
 
 cdef inline double room_for_rounding(const Spread *spread) noexcept nogil:

@@ -55,8 +55,8 @@ class MovingPicture:
             drawn += draw_places(ax, projection, places, film.leader_colours[emerged], leaders=True)
         frame(ax, projection, [f"layer {layer}", *film.notes()])
         if in_space(ax):
-            # Only axes in space have it.
-            ax.view_init(elev=25, azim=-60 + _TURN * number)  # type: ignore[attr-defined]
+            azimuth = -60 + _TURN * number
+            ax.view_init(elev=25, azim=azimuth)  # type: ignore[attr-defined]  # axes in space
         self._drawn = drawn
 
     def _in_data(self, unit: NDArray[np.float32]) -> NDArray[Any]:
