@@ -45,6 +45,7 @@ class ExactBuild(build_ext):
 setup(
     ext_modules=[
         Extension("fasthardmax._crew", ["fasthardmax/_crew.pyx"]),
+        Extension("fasthardmax._labels", ["fasthardmax/_labels.pyx"]),
         Extension("fasthardmax._peaks", ["fasthardmax/_peaks.pyx"]),
         Extension("fasthardmax._settled_kernels", ["fasthardmax/_settled_kernels.pyx"]),
         Extension("fasthardmax.engines._compiled", ["fasthardmax/engines/_compiled.pyx"]),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _labels
 from . import _settled_kernels as kernels
 from ._extent import feature_peaks
 from ._threads import for_each_range
@@ -148,7 +149,7 @@ class Settled:
         place_of_point = np.empty(len(self._goes), np.int64)
         place_of_point[leads] = place_of[: len(leads)]
         labels, number_of = np.empty_like(self._goes), np.full(len(order), -1, np.int64)
-        kernels.number(
+        _labels.number(
             self._goes, place_of[len(leads) :], n, 0, n_batch, place_of_point, number_of, labels
         )
         return labels.reshape(self._shape[:2])
@@ -162,7 +163,7 @@ class Settled:
             )
 
             def work(start: int, stop: int) -> None:
-                kernels.describe(
+                _labels.describe(
                     first, count, goes, entry, self._since, self._shape[1],
                     start, stop, leader_layer, labels,
                 )  # fmt: skip

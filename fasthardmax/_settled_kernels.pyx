@@ -10,6 +10,8 @@ from libc.math cimport fabs
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 
+from ._since cimport since_when
+
 ctypedef fused real:
     float
     double
@@ -26,11 +28,6 @@ cdef inline const real *_stood(
     return begin + i * d if entry[i] <= 0 else late + (entry[i] - 1) * d
 
 
-cdef inline int64_t _since(const int32_t *entry, const int32_t *since, Py_ssize_t i) noexcept nogil:
-    """The layer at which point i settled, or -1."""
-    return entry[i] if entry[i] <= 0 else since[entry[i] - 1]
-
-
 cdef inline bint _put(
     const real *begin, const real *late, const real *error, const real *means,
     const int64_t *goes, const int32_t *entry, const int32_t *since, const real *remaining,
@@ -39,7 +36,7 @@ cdef inline bint _put(
     """Where point i is at this layer, and whether that is its limit, to within ``near``."""
     cdef const real *here
     cdef const real *limit
-    cdef int64_t began = _since(entry, since, i), goal = goes[i]
+    cdef int64_t began = since_when(entry, since, i), goal = goes[i]
     cdef bint arrived = began >= 0
     cdef real offset
     cdef Py_ssize_t f
@@ -283,7 +280,7 @@ def settle_followers(
             w = winner[r]
             if rest[r] == HOME or not together[r] or goes[w] < 0:
                 continue
-            began = _since(&entry[0], &since[0], w)
+            began = since_when(&entry[0], &since[0], w)
             if began < 0:
                 continue
             arrived = rest[r] == ARRIVED
@@ -337,7 +334,7 @@ def outside(
             for f in range(d):
                 part = at[r, f] * inverse
                 share += part * part
-            out[r] = share >= 1 and (not everyone or _since(&entry[0], &since[0], r) >= 0)
+            out[r] = share >= 1 and (not everyone or since_when(&entry[0], &since[0], r) >= 0)
 
 
 def settled(
@@ -348,81 +345,4 @@ def settled(
     cdef Py_ssize_t i
     with nogil:
         for i in range(start, stop):
-            settled_at[i] = _since(&entry[0], &since[0], i)
-
-
-def emerge(
-    const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n, int64_t layer,
-    Py_ssize_t start, Py_ssize_t stop, int64_t[::1] leader_layer,
-):
-    """Mark points that are their own only winner and were no leaders before."""
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(start, stop):
-            if count[i] == 1 and leader_layer[i] < 0 and first[i] == i % n:
-                leader_layer[i] = layer
-
-
-def join(
-    const int64_t[::1] first, const int64_t[::1] count, Py_ssize_t n,
-    const int64_t[::1] leader_layer, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] labels,
-):
-    """Label points that have none with their only winner, if that is a leader."""
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(start, stop):
-            if count[i] == 1 and labels[i] < 0 and leader_layer[i // n * n + first[i]] >= 0:
-                labels[i] = first[i]
-
-
-def describe(
-    const int64_t[::1] first, const int64_t[::1] count, const int64_t[::1] goes,
-    const int32_t[::1] entry, const int32_t[::1] since, Py_ssize_t n,
-    Py_ssize_t start, Py_ssize_t stop,
-    int64_t[::1] leader_layer, int64_t[::1] labels,
-):
-    """The layers at which points emerged as leaders, and the leader that each point goes to."""
-    cdef Py_ssize_t i = start, base, end
-    with nogil:
-        while i < stop:
-            base = i // n * n
-            end = min(stop, base + n)
-            while i < end:
-                leader_layer[i] = labels[i] = -1
-                if goes[i] >= 0 and _leads(&first[0], &count[0], &goes[0], base, goes[i]):
-                    labels[i] = goes[i] - base
-                    if goes[i] == i:
-                        leader_layer[i] = _since(&entry[0], &since[0], i)
-                i += 1
-
-
-cdef inline bint _leads(
-    const int64_t *first, const int64_t *count, const int64_t *goes, Py_ssize_t base, int64_t i
-) noexcept nogil:
-    return goes[i] == i and count[i] == 1 and base + first[i] == i
-
-
-def number(
-    const int64_t[::1] goes, const int64_t[::1] place_of_mean, Py_ssize_t n,
-    Py_ssize_t start, Py_ssize_t stop, int64_t[::1] place_of, int64_t[::1] number_of,
-    int64_t[::1] labels,
-):
-    """Number the limits of clouds ``start`` to ``stop``, each from 0 in order of first points.
-
-    ``place_of`` a point that others go to, and ``place_of_mean`` a mean, name the place;
-    ``number_of`` places is -1 at first.
-    """
-    cdef Py_ssize_t b, i
-    cdef int64_t p, following
-    with nogil:
-        for b in range(start, stop):
-            following = 0
-            for i in range(b * n, b * n + n):
-                labels[i] = -1
-                if goes[i] == -1:
-                    continue
-                p = place_of[goes[i]] if goes[i] >= 0 else place_of_mean[-2 - goes[i]]
-                if number_of[p] < 0:
-                    number_of[p] = following
-                    following += 1
-                labels[i] = number_of[p]
+            settled_at[i] = since_when(&entry[0], &since[0], i)

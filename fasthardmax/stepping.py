@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _settled_kernels as kernels
+from . import _labels
 from ._problem import self_attention
 from ._settled import in_ranges
 from ._state import Resumable
@@ -69,10 +69,10 @@ class Stepping(Resumable):
         leader_layer, labels = self.leader_layer.reshape(-1), self.labels.reshape(-1)
 
         def emerge(start: int, stop: int) -> None:
-            kernels.emerge(first, count, n, self.layer, start, stop, leader_layer)
+            _labels.emerge(first, count, n, self.layer, start, stop, leader_layer)
 
         def join(start: int, stop: int) -> None:
-            kernels.join(first, count, n, leader_layer, start, stop, labels)
+            _labels.join(first, count, n, leader_layer, start, stop, labels)
 
         for work in (emerge, join):
             in_ranges(work, len(labels), 4, self._threads)
