@@ -230,7 +230,7 @@ def _places(problem: Problem, plan: _Plan, masked: bool, slots: int) -> tuple[ND
     return (
         np.empty((slots, min(_TOGETHER, plan.panels), problem.n_features * width), dtype),
         np.empty((slots, plan.block if masked else 0, width), dtype),
-        np.empty((1 if few else slots, plan.panels, width), dtype),
+        np.empty((1 if few else slots, 2, plan.panels, width), dtype),
         np.empty((1 if few else slots, plan.panels, plan.n_blocks, width), dtype),
         np.empty((slots, 5, width), dtype),
         np.empty((slots, 2, width), np.int64),
