@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._extent import feature_peaks
-from ._problem import Problem
+from ._problem import Problem, counting, zeros
 from ._validate import (
     TIES,
     as_array,
@@ -62,7 +62,7 @@ def attention_problem(
     dtype = compute_dtype(*(a.dtype for a in [*arrays.values(), *float_mask]))
     lead, maps = _leading_dimensions(arrays, bool(enable_gqa))
     flat, peaks, largest = _flatten(arrays, dtype, threads)
-    mask_of = np.zeros(math.prod(lead), np.int64)
+    mask_of = zeros(math.prod(lead))
     if mask is not None:
         mask, mask_of = _flatten_mask(mask, lead, q.shape[-2], k.shape[-2], dtype)
     limit = score_limit(dtype)
@@ -99,7 +99,7 @@ def _leading_dimensions(
     shapes = {a.shape[:-2] for a in arrays.values()}
     if len(shapes) == 1 and not enable_gqa:
         lead = shapes.pop()
-        every = np.arange(math.prod(lead), dtype=np.int64)
+        every = counting(math.prod(lead))
         return lead, dict.fromkeys(arrays, every)
     index = {
         name: np.arange(math.prod(a.shape[:-2]), dtype=np.int64).reshape(a.shape[:-2])
@@ -150,12 +150,25 @@ def _flatten(
     largest: dict[str, float] = {}
     for name, array in arrays.items():
         # Self-attention passes one array under several names: it is read once.
-        twin = next((other for other in flat if arrays[other] is array), None)
+        twin = next((other for other in flat if _same(arrays[other], array)), None)
         if twin is not None:
             flat[name], peaks[name], largest[name] = flat[twin], peaks[twin], largest[twin]
             continue
         flat[name], peaks[name], largest[name] = take(name, array, dtype, threads)
     return flat, peaks, largest
+
+
+def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays are one, or one is a view of all of the other, as a slice may be."""
+    if a is b:
+        return True
+    return (
+        (a.base is b or b.base is a)
+        and a.shape == b.shape
+        and a.strides == b.strides
+        and a.dtype == b.dtype
+        and a.flags.c_contiguous
+    )
 
 
 def take(

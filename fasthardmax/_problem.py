@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,33 @@ from numpy.typing import NDArray
 from ._extent import feature_peaks
 from ._heap import keep_freed
 
-__all__ = ["Answer", "Problem", "self_attention"]
+__all__ = ["Answer", "Problem", "counting", "self_attention", "zeros"]
+
+_KEPT = 1 << 10  # numbers in an array that is kept for other calls
+
+
+def counting(n: int) -> NDArray[np.int64]:
+    """0, 1, ..., n - 1, read-only."""
+    return _counting(n) if n <= _KEPT else _counting.__wrapped__(n)
+
+
+def zeros(n: int) -> NDArray[np.int64]:
+    """``n`` zeros, read-only."""
+    return _zeros(n) if n <= _KEPT else _zeros.__wrapped__(n)
+
+
+@lru_cache(maxsize=64)
+def _counting(n: int) -> NDArray[np.int64]:
+    array = np.arange(n, dtype=np.int64)
+    array.setflags(write=False)
+    return array
+
+
+@lru_cache(maxsize=64)
+def _zeros(n: int) -> NDArray[np.int64]:
+    array = np.zeros(n, np.int64)
+    array.setflags(write=False)
+    return array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
-from .engines._canonical import _Lanes, fewest_keys
+from .engines._canonical import Lanes, fewest_keys
 from .engines._vectors import _REGISTERS
 
 __all__ = ["collect_block", "panel_width", "score_block", "weigh_block"]
@@ -49,7 +49,7 @@ def panel_width(itemsize: int) -> int:
     return _VECTORS * fewest_keys(itemsize)
 
 
-class _Panel(_Lanes):
+class _Panel(Lanes):
     """Vectors of a panel, and the arithmetic on them."""
 
     def __init__(self, context, builder, element):

@@ -12,6 +12,8 @@ __all__ = ["powers", "readonly", "rows_of", "scaled"]
 
 def readonly(array: NDArray[Any]) -> NDArray[Any]:
     """A read-only view: Numba compiles anew for each mix of writable and read-only arguments."""
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.setflags(write=False)
     return view

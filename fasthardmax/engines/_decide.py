@@ -11,9 +11,11 @@ import math
 import numpy as np
 from numba.extending import register_jitable
 
-from ._canonical import fewest_keys, reaching, score_keys, top_score
+from ._canonical import fewest_keys, score_keys, tied, top_score
 from ._jit import inlined, part
-from ._vectors import VECTOR_BYTES, bit_count, highest_bit, hits, lowest_bit, next_hit
+from ._lone_blocks import WORD, decide_lone
+from ._table_search import hits, lone_hits, next_hit
+from ._vectors import VECTOR_BYTES, bit_count, highest_bit, itemsize_of, lowest_bit
 
 __all__ = [
     "ADDED",
@@ -61,7 +63,7 @@ def _row(rows, i):
 def padded_scores(query, i, key, start, stop, scores):
     """Canonical scores of query i against keys start..stop-1, padded with NaN."""
     d, n = key.shape[1], stop - start
-    lanes = fewest_keys(scores.itemsize)
+    lanes = fewest_keys(itemsize_of(scores))
     if d > 0 and n >= lanes:
         score_keys(query, i, key, start, stop, scores)
     else:
@@ -110,74 +112,99 @@ def pack(query, i0, lanes, width, panels, p):
 @part
 def find_winners(
     query, key, i0, lanes, causal, rule, allowed, added, least,
-    block, n_blocks, n_visible, tables, p, tries, best, last, scores, first, count,
+    block, n_blocks, n_visible, tables, p, found, best, last, scores, first, count,
 ):  # fmt: skip
-    """Decide a panel canonically; returns how many queries needed more than one block."""
-    forget_winners(i0, lanes, tries, best, last, first, count)
+    """Decide a panel canonically; returns the bit set of lanes that needed more than one block."""
+    forget_winners(i0, lanes, best, last, first, count)
     return add_winners(
         query, key, i0, lanes, causal, rule, allowed, added, least, None,
-        block, n_blocks, n_visible, tables, p, tries, best, last, scores, first, count,
+        block, n_blocks, n_visible, tables, p, found, best, last, scores, first, count,
     )  # fmt: skip
 
 
 @part
-def forget_winners(i0, lanes, tries, best, last, first, count):
+def forget_winners(i0, lanes, best, last, first, count):
     """Begin anew with a panel."""
     for lane in range(lanes):
-        tries[lane] = 0
         best[lane] = -np.inf
         last[lane] = -1
         first[i0 + lane] = -1
         count[i0 + lane] = 0
 
 
+@inlined
+def _look(
+    query, key, i0, lane, blk, causal, rule, allowed, added,
+    block, n_visible, best, last, scores, first, count,
+):  # fmt: skip
+    """Let the keys of a block compete with a lane's winners so far."""
+    i = i0 + lane
+    start, stop = blk * block, min((blk + 1) * block, n_visible)
+    score_block(query, key, i, start, stop, causal, rule, allowed, added, scores)
+    top = top_score(scores, stop - start)
+    if top > -np.inf and top >= best[lane]:
+        if top > best[lane]:
+            best[lane] = top
+            count[i] = 0
+            last[lane] = -1
+        for j in range(0, stop - start, WORD):
+            ties_here = tied(scores, j, min(WORD, stop - start - j), top)
+            if ties_here:
+                found = start + j + lowest_bit(ties_here)
+                first[i] = found if count[i] == 0 else min(first[i], found)
+                count[i] += bit_count(ties_here)
+                last[lane] = max(last[lane], start + j + highest_bit(ties_here))
+
+
 @part
 def add_winners(
     query, key, i0, lanes, causal, rule, allowed, added, least, done,
-    block, n_blocks, n_visible, tables, p, tries, best, last, scores, first, count,
+    block, n_blocks, n_visible, tables, p, found, best, last, scores, first, count,
 ):  # fmt: skip
     """Decide among the winners so far and the blocks that reach ``least`` and not ``done``.
 
-    Returns how many queries needed their second block.
+    Returns the bit set of lanes that needed their second block. Most need one, without masks: those
+    are decided lane after lane, without a branch that a processor could not foresee.
     """
     width = tables.shape[2]
-    lanes_per_vector = VECTOR_BYTES // tables.itemsize
-    at = p * tables.shape[1] * width
-    again = 0
-    column, blk = 0, 0
-    while column < lanes:
-        blk = next_hit(tables, at + column, width, blk, n_blocks, least, column)
-        if blk == n_blocks:
-            column += lanes_per_vector
-            blk = 0
-            continue
-        waiting = hits(tables, at + blk * width + column, least, column)
-        if done is not None:
-            waiting &= ~hits(tables, at + blk * width + column, done, column)
-        while waiting:
-            lane = column + lowest_bit(waiting)
-            waiting &= waiting - np.uint64(1)
-            i = i0 + lane
-            if tries[lane] == 1:
-                again += 1
-            tries[lane] += 1
-            start, stop = blk * block, min((blk + 1) * block, n_visible)
-            score_block(query, key, i, start, stop, causal, rule, allowed, added, scores)
-            top = top_score(scores, stop - start)
-            if top < best[lane] or top == -np.inf:
-                continue
-            if top > best[lane]:
-                best[lane] = top
-                count[i] = 0
-                last[lane] = -1
-            for j in range(0, stop - start, fewest_keys(scores.itemsize)):
-                ties_here = reaching(scores, j, top)
-                if ties_here:
-                    found = start + j + lowest_bit(ties_here)
-                    first[i] = found if count[i] == 0 else min(first[i], found)
-                    count[i] += bit_count(ties_here)
-                    last[lane] = max(last[lane], start + j + highest_bit(ties_here))
-        blk += 1
+    lanes_per_vector = VECTOR_BYTES // itemsize_of(tables)
+    keys_per_vector = fewest_keys(itemsize_of(tables))
+    rest = n_visible - (n_blocks - 1) * block
+    plain = rule == NO_MASK and not causal and min(block, rest) >= keys_per_vector
+    again = np.uint64(0)
+    for column in range(0, lanes, lanes_per_vector):
+        at = p * tables.shape[1] * width + column
+        end = min(lanes, column + lanes_per_vector)
+        several = lone_hits(tables, at, width, n_blocks, least, done, column, found)
+        again |= several << np.uint64(column)
+        if not plain or key.shape[1] == 0:
+            for lane in range(column, end):
+                start = found[lane] * block
+                stop = min(start + block, n_visible)
+                visible = min(stop, i0 + lane + 1) if causal else stop
+                if found[lane] >= 0 and (
+                    rule != NO_MASK or visible < stop or stop - start < keys_per_vector
+                    or key.shape[1] == 0
+                ):  # fmt: skip
+                    found[lane] = -1
+                    several |= np.uint64(1) << np.uint64(lane - column)
+                    again |= np.uint64(best[lane] > -np.inf) << np.uint64(lane)
+        again |= decide_lone(
+            query, i0, key, block, n_visible, found, column, end, scores, best, last, first, count
+        )
+        blk = -1
+        while several and blk < n_blocks:
+            blk = next_hit(tables, at, width, blk + 1, n_blocks, least, column, several)
+            if blk < n_blocks:
+                waiting = hits(tables, at + blk * width, least, column) & several
+                if done is not None:
+                    waiting &= ~hits(tables, at + blk * width, done, column)
+                while waiting:
+                    _look(
+                        query, key, i0, column + lowest_bit(waiting), blk, causal, rule, allowed,
+                        added, block, n_visible, best, last, scores, first, count,
+                    )  # fmt: skip
+                    waiting &= waiting - np.uint64(1)
     return again
 
 

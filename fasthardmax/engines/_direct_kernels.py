@@ -23,9 +23,11 @@ from ._decide import (
 from ._jit import compiled, part
 from ._rough import count_reaching, lead_blocks, pack_rough, raise_least, round_keys
 from ._sharing import share_turns
+from ._table_search import column_top
 from ._vectors import (
     VECTOR_BYTES,
-    column_top,
+    bit_count,
+    itemsize_of,
     lowest_bit,
     prefetch,
     screen_block,
@@ -60,15 +62,16 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bi
 
 @part
 def _screen(
-    query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
+    query, key, query_of, key_of, mask_of, slack, key_peak, causal, rule, allowed, added,
     origin, start, stop, first_block, last_block, block, stride, verdict, packed, bias, tables,
-    doubt, rough, slot, vectors, unroll,
+    margins, rough, slot, vectors, unroll,
 ):  # fmt: skip
     """Fill rows first_block..last_block-1 of the tables of panels start..stop-1.
 
     Panels are numbered through the batches; ``tables`` (from ``origin``, blocks, width). Those in
     ``packed`` (P, d * width) share each run of ``stride`` blocks of keys while it is in cache. With
-    ``rough`` the screening is in bytes; then ``doubt`` is in order.
+    ``rough`` the screening is in bytes. ``margins`` (2, panels, width) get what rounding and, then,
+    bytes may cost a winner.
     """
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
@@ -84,18 +87,17 @@ def _screen(
         for p in range(together):
             i = i0 + p * width
             lanes = min(width, n_queries - i)
+            row = panel - origin + p
+            pack(q, i, lanes, width, packed, p)
+            _allow(packed, p, q.shape[1], slack, key_peak, key_of[b], margins[0], row)
             if rough is not None:
-                _, units, least_peaks, lengths, row, row_words, words, offset, scale = rough
+                _, units, least_peaks, lengths, whole, whole_words, words, offset, scale = rough
                 at = key_of[b]
                 pack_rough(
                     q, i, lanes, width, least_peaks[at], units[at], lengths[at, 0], lengths[at, 1],
-                    row[slot], row_words[slot], words[slot], offset[slot], scale[slot], p,
-                    doubt, panel - origin + p,
+                    whole[slot], whole_words[slot], words[slot], offset[slot], scale[slot], p,
+                    margins[1], row,
                 )  # fmt: skip
-            else:
-                pack(q, i, lanes, width, packed, p)
-                for lane in range(width):
-                    doubt[panel - origin + p, lane] = 0
         for run in range(first_block, end, stride):
             run_end = min(run + stride, end)
             # The next run of keys comes into cache while panels share this one; one panel alone
@@ -148,39 +150,41 @@ def _screen(
 
 
 @part
-def _reach(query, i, key_peak, b):
-    """The sum over f of |query[i, f]| * key_peak[b, f], in four chains of additions."""
-    d = query.shape[1]
-    whole = d - d % 4
-    r0 = r1 = r2 = r3 = query.dtype.type(0)
-    for f in range(0, whole, 4):
-        r0 += abs(query[i, f]) * key_peak[b, f]
-        r1 += abs(query[i, f + 1]) * key_peak[b, f + 1]
-        r2 += abs(query[i, f + 2]) * key_peak[b, f + 2]
-        r3 += abs(query[i, f + 3]) * key_peak[b, f + 3]
-    for f in range(whole, d):
-        r0 += abs(query[i, f]) * key_peak[b, f]
-    return (r0 + r1) + (r2 + r3)
+def _allow(packed, p, d, slack, key_peak, b, allowances, q):
+    """How far below the best approximate score a winner's may lie, for each lane of panel p."""
+    width = allowances.shape[1]
+    for lane in range(width):
+        allowances[q, lane] = 0
+    for f in range(d):
+        peak = key_peak[b, f]
+        for lane in range(width):
+            allowances[q, lane] += abs(packed[p, f * width + lane]) * peak
+    for lane in range(width):
+        allowances[q, lane] = slack[0] * allowances[q, lane] + slack[1]
 
 
 @part
-def _thresholds(
-    query, i0, lanes, rule, slack, key_peak, b, doubt, tables, p, n_blocks, top, least,
-):  # fmt: skip
-    """The approximate score that each lane's winners must reach; inf where nothing is allowed."""
+def _thresholds(lanes, rule, slack, allowances, doubts, tables, p, n_blocks, top, least):
+    """The approximate score that each lane's winners must reach; inf where nothing is allowed.
+
+    ``doubts`` where scores are in bytes, else None.
+    """
     width = tables.shape[2]
     at = p * tables.shape[1] * width
-    for lane in range(0, width, VECTOR_BYTES // tables.itemsize):
+    for lane in range(0, width, VECTOR_BYTES // itemsize_of(tables)):
         column_top(tables, at + lane, width, n_blocks, top, lane)
     for lane in range(width):
+        least[lane] = top[lane] - allowances[p, lane]
+    if doubts is not None:
+        for lane in range(width):
+            least[lane] -= doubts[p, lane]
+    if rule == ADDED:
+        for lane in range(width):
+            least[lane] -= slack[2] * abs(top[lane])
+    for lane in range(width):
+        least[lane] = least[lane] if top[lane] > -np.inf else np.inf
+    for lane in range(lanes, width):
         least[lane] = np.inf
-    for lane in range(lanes):
-        if top[lane] > -np.inf:
-            allowance = slack[0] * _reach(query, i0 + lane, key_peak, b) + slack[1]
-            allowance += doubt[p, lane]
-            if rule == ADDED:
-                allowance += slack[2] * abs(top[lane])
-            least[lane] = top[lane] - allowance
 
 
 @part
@@ -198,12 +202,13 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
     query, key, value, query_of, key_of, value_of, mask_of, slack, key_peak = inputs
     causal, rule, allowed, added, verdict = masks
     _, _, _, _, block, stride, vectors, unroll = plan
-    packed, bias, doubts, all_tables, numbers, counters, all_scores = places
+    packed, bias, all_margins, all_tables, numbers, counters, all_scores = places
     ties, mean, first, count, again, failures = outputs
-    doubt, tables, scores = doubts[table], all_tables[table], all_scores[slot]
+    margins, tables, scores = all_margins[table], all_tables[table], all_scores[slot]
+    allowances, doubts = margins[0], margins[1]
     top, least, best = numbers[slot, 0], numbers[slot, 1], numbers[slot, 2]
     lead, done = numbers[slot, 3], numbers[slot, 4]
-    last, tries = counters[slot, 0], counters[slot, 1]
+    last, found_at = counters[slot, 0], counters[slot, 1]
     n_queries, n_keys = query.shape[1], key.shape[1]
     width, products = tables.shape[2], block * query.shape[2]
     per_batch = -(-n_queries // width)
@@ -215,15 +220,17 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
         q, k = query[query_of[b]], key[key_of[b]]
         yes, plus = allowed[0, mask_of[b]], added[0, mask_of[b]]
         _thresholds(
-            q, i0, lanes, rule, slack, key_peak, key_of[b], doubt, tables, p, n_blocks, top, least
-        )
+            lanes, rule, slack, allowances, None if rough is None else doubts,
+            tables, p, n_blocks, top, least,
+        )  # fmt: skip
         f, c = first[b], count[b]
-        forget_winners(i0, lanes, tries, best, last, f, c)
+        forget_winners(i0, lanes, best, last, f, c)
         done[:] = np.inf
+        twice = np.uint64(0)
         if rough is not None:
             found = count_reaching(tables, p, n_blocks, least)
             if found > lanes + lanes // 2:
-                lead_blocks(lanes, doubt, p, top, lead)
+                lead_blocks(lanes, doubts, p, top, lead)
                 if _pays(
                     count_reaching(tables, p, n_blocks, lead),
                     lanes,
@@ -231,11 +238,11 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
                     products,
                     tables.itemsize,
                 ):
-                    again[slot] += add_winners(
+                    twice = add_winners(
                         q, k, i0, lanes, causal, rule, yes, plus, lead, done,
-                        block, n_blocks, n_visible, tables, p, tries, best, last, scores, f, c,
+                        block, n_blocks, n_visible, tables, p, found_at, best, last, scores, f, c,
                     )  # fmt: skip
-                    raise_least(lanes, doubt, p, top, lead, best, least)
+                    raise_least(lanes, doubts, p, top, lead, best, least)
                     found = count_reaching(tables, p, n_blocks, least)
                     for lane in range(width):
                         done[lane] = lead[lane]
@@ -244,20 +251,18 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
             else:
                 failures[slot] += _FORGIVEN // 2
                 _screen(
-                    query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
-                    start, panel, panel + 1, 0, tables.shape[1], block, stride, verdict,
-                    packed[slot], bias[slot], tables, doubt, None, slot, vectors, unroll,
+                    query, key, query_of, key_of, mask_of, slack, key_peak,
+                    causal, rule, allowed, added, start, panel, panel + 1, 0, tables.shape[1], block, stride, verdict,
+                    packed[slot], bias[slot], tables, margins, None, slot, vectors, unroll,
                 )  # fmt: skip
-                _thresholds(
-                    q, i0, lanes, rule, slack, key_peak, key_of[b], doubt, tables, p, n_blocks,
-                    top, least,
-                )  # fmt: skip
-                forget_winners(i0, lanes, tries, best, last, f, c)
+                _thresholds(lanes, rule, slack, allowances, None, tables, p, n_blocks, top, least)
+                forget_winners(i0, lanes, best, last, f, c)
                 done[:] = np.inf
-        again[slot] += add_winners(
+        twice |= add_winners(
             q, k, i0, lanes, causal, rule, yes, plus, least, done,
-            block, n_blocks, n_visible, tables, p, tries, best, last, scores, f, c,
+            block, n_blocks, n_visible, tables, p, found_at, best, last, scores, f, c,
         )  # fmt: skip
+        again[slot] += bit_count(twice)
         average_winners(
             q, k, value[value_of[b]], i0, lanes, causal, rule, yes, plus, least,
             block, n_visible, tables, p, best, last, scores, ties, None, None, f, c, mean[b],
@@ -267,14 +272,14 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
 @part
 def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
     """Screen and decide panels start..stop-1."""
-    query, key, _, query_of, key_of, _, mask_of, _, _ = inputs
+    query, key, _, query_of, key_of, _, mask_of, slack, key_peak = inputs
     causal, rule, allowed, added, verdict = masks
     _, _, _, _, block, stride, vectors, unroll = plan
-    packed, bias, doubt, tables = places[:4]
+    packed, bias, margins, tables = places[:4]
     _screen(
-        query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
+        query, key, query_of, key_of, mask_of, slack, key_peak, causal, rule, allowed, added,
         start, start, stop, 0, tables.shape[2], block, stride, verdict,
-        packed[slot], bias[slot], tables[slot], doubt[slot], rough, slot, vectors, unroll,
+        packed[slot], bias[slot], tables[slot], margins[slot], rough, slot, vectors, unroll,
     )  # fmt: skip
     _decide(slot, start, stop, slot, inputs, masks, plan, places, outputs, rough)
 
@@ -302,14 +307,14 @@ def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
 @part
 def _screen_turn(slot, number, inputs, masks, plan, places, outputs):
     """Screen some blocks of keys against all panels."""
-    query, key, _, query_of, key_of, _, mask_of, _, _ = inputs
+    query, key, _, query_of, key_of, _, mask_of, slack, key_peak = inputs
     causal, rule, allowed, added, verdict = masks
     n_panels, _, _, blocks, block, stride, vectors, unroll = plan
-    packed, bias, doubt, tables = places[:4]
+    packed, bias, margins, tables = places[:4]
     _screen(
-        query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
+        query, key, query_of, key_of, mask_of, slack, key_peak, causal, rule, allowed, added,
         0, 0, n_panels, number * blocks, min((number + 1) * blocks, tables.shape[2]), block, stride,
-        verdict, packed[slot], bias[slot], tables[0], doubt[0], None, slot, vectors, unroll,
+        verdict, packed[slot], bias[slot], tables[0], margins[0], None, slot, vectors, unroll,
     )  # fmt: skip
 
 
@@ -354,7 +359,7 @@ def list_ties(
 ):  # fmt: skip
     """Write every winner of flat rows start..stop-1, walking on from the first one."""
     n_queries, block = query.shape[1], 64
-    lanes = fewest_keys(query.itemsize)
+    lanes = fewest_keys(itemsize_of(query))
     scores = np.empty(block, query.dtype)
     for row in range(start, stop):
         b, i = row // n_queries, row % n_queries

@@ -26,7 +26,8 @@ from ._decide import (
 from ._few_keys import decide
 from ._jit import compiled, part
 from ._pruned_keys import aim, narrow, spares
-from ._vectors import VECTOR_BYTES, column_top, lowest_bit, prefetch, screen_block
+from ._table_search import column_top
+from ._vectors import VECTOR_BYTES, lowest_bit, prefetch, screen_block
 
 __all__ = ["answer", "count_probes"]
 

@@ -16,7 +16,8 @@ import math
 import numpy as np
 
 from ._jit import part
-from ._vectors import VECTOR_BYTES, bit_count, hits
+from ._table_search import hits
+from ._vectors import VECTOR_BYTES, bit_count, itemsize_of
 
 __all__ = [
     "HALF_RANGE",
@@ -129,7 +130,7 @@ def count_reaching(tables, p, n_blocks, least):
     width, found = tables.shape[2], 0
     at = p * tables.shape[1] * width
     for blk in range(n_blocks):
-        for lane in range(0, width, VECTOR_BYTES // tables.itemsize):
+        for lane in range(0, width, VECTOR_BYTES // itemsize_of(tables)):
             found += bit_count(hits(tables, at + blk * width + lane, least, lane))
     return found
 

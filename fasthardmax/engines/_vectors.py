@@ -21,12 +21,10 @@ __all__ = [
     "MULTIPLIES_BYTES",
     "VECTOR_BYTES",
     "bit_count",
-    "column_top",
     "geometry",
     "highest_bit",
-    "hits",
+    "itemsize_of",
     "lowest_bit",
-    "next_hit",
     "panel_of_sums",
     "prefetch",
     "screen_block",
@@ -274,112 +272,6 @@ def screen_block(
     return signature, codegen
 
 
-class _Column:
-    """One vector of lanes in a table of block maxima, for IR loops over blocks.
-
-    ``at`` is its place in the flattened array, ``pitch`` the elements from block to block.
-    """
-
-    def __init__(self, context, builder, kind, array, at, pitch):
-        self.b = builder
-        self.itemsize = kind.dtype.bitwidth // 8
-        self.lanes = VECTOR_BYTES // self.itemsize
-        element = ir.FloatType() if self.itemsize == 4 else ir.DoubleType()
-        self.vector = ir.VectorType(element, self.lanes)
-        self.pitch = pitch
-        self.data = builder.gep(context.make_array(kind)(context, builder, array).data, [at])
-
-    def load(self, pointer):
-        value = self.b.load(self.b.bitcast(pointer, self.vector.as_pointer()))
-        value.align = self.itemsize
-        return value
-
-    def block(self, position):
-        return self.load(self.b.gep(self.data, [self.b.mul(position, self.pitch)]))
-
-    def loop(self, begin, end):
-        """Open a loop over blocks: (position phi, body, done, close); ``close`` ends the body."""
-        b, i64 = self.b, ir.IntType(64)
-        before = b.block
-        head, body, done = (b.append_basic_block(name) for name in ("blocks", "block", "seen"))
-        b.branch(head)
-        b.position_at_end(head)
-        position = b.phi(i64)
-        position.add_incoming(begin, before)
-        b.cbranch(b.icmp_signed("<", position, end), body, done)
-
-        def close():
-            position.add_incoming(b.add(position, i64(1)), b.block)
-            b.branch(head)
-
-        return position, head, body, done, close
-
-
-@intrinsic
-def column_top(typingctx, table, at, pitch, n_blocks, top, lane):
-    """Write the maxima over the blocks of one vector of lanes to ``top[lane:]``."""
-
-    def codegen(context, b, signature, args):
-        column = _Column(context, b, signature.args[0], args[0], args[1], args[2])
-        before = b.block
-        position, head, body, done, close = column.loop(ir.IntType(64)(0), args[3])
-        b.position_at_start(head)
-        best = b.phi(column.vector)
-        best.add_incoming(ir.Constant(column.vector, [float("-inf")] * column.lanes), before)
-        b.position_at_end(body)
-        row = column.block(position)
-        best.add_incoming(b.select(b.fcmp_ordered(">", row, best), row, best), body)
-        close()
-        b.position_at_end(done)
-        data = context.make_array(signature.args[4])(context, b, args[4]).data
-        place = b.bitcast(b.gep(data, [args[5]]), column.vector.as_pointer())
-        b.store(best, place).align = column.itemsize
-        return context.get_dummy_value()
-
-    intp = types.intp
-    return types.void(table, intp, intp, intp, top, intp), codegen
-
-
-@intrinsic
-def next_hit(typingctx, table, at, pitch, begin, n_blocks, least, lane):
-    """The first block from ``begin`` on where a lane reaches ``least[lane:]``, or ``n_blocks``."""
-
-    def codegen(context, b, signature, args):
-        column = _Column(context, b, signature.args[0], args[0], args[1], args[2])
-        data = context.make_array(signature.args[5])(context, b, args[5]).data
-        wanted = column.load(b.gep(data, [args[6]]))
-        position, _, body, done, close = column.loop(args[3], args[4])
-        b.position_at_end(body)
-        reached = b.fcmp_ordered(">=", column.block(position), wanted)
-        some = b.icmp_unsigned(
-            "!=", b.bitcast(reached, ir.IntType(column.lanes)), ir.IntType(column.lanes)(0)
-        )
-        onward = b.append_basic_block("onward")
-        b.cbranch(some, done, onward)
-        b.position_at_end(onward)
-        close()
-        b.position_at_end(done)
-        return position
-
-    intp = types.intp
-    return intp(table, intp, intp, intp, intp, least, intp), codegen
-
-
-@intrinsic
-def hits(typingctx, table, at, least, lane):
-    """Bit set of one vector of lanes, at ``table[at:]``, that reach ``least[lane:]``."""
-
-    def codegen(context, b, signature, args):
-        column = _Column(context, b, signature.args[0], args[0], args[1], ir.IntType(64)(0))
-        data = context.make_array(signature.args[2])(context, b, args[2]).data
-        reached = b.fcmp_ordered(
-            ">=", column.load(column.data), column.load(b.gep(data, [args[3]]))
-        )
-        return b.zext(b.bitcast(reached, ir.IntType(column.lanes)), ir.IntType(64))
-
-    return types.uint64(table, types.intp, least, types.intp), codegen
-
-
 @intrinsic
 def prefetch(typingctx, key, row):
     """Ask for the cache lines of ``key[row]`` ahead of their use."""
@@ -427,3 +319,13 @@ def bit_count(typingctx, bits):
         return b.ctpop(args[0])
 
     return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def itemsize_of(typingctx, array):
+    """Bytes of one element, known when a kernel is compiled, as ``array.itemsize`` is not."""
+
+    def codegen(context, b, signature, args):
+        return ir.IntType(64)(array.dtype.bitwidth // 8)
+
+    return types.intp(array), codegen

@@ -7,7 +7,9 @@ idle: there the blocks of keys are shared out instead.
 
 from __future__ import annotations
 
+import math
 import os
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +24,7 @@ from ._arrays import readonly
 from ._canonical import fewest_keys
 from ._decide import ADDED, ALLOWED, NO_MASK, TIES, block_size
 from ._rough import HALF_RANGE, rounding_length
-from ._vectors import MULTIPLIES_BYTES, geometry, panel_of_sums
+from ._vectors import MULTIPLIES_BYTES, VECTOR_BYTES, geometry, panel_of_sums
 
 # Multiply-adds of a turn: few enough to share out evenly, and beside which handing out is nothing.
 _TURN_WORK = 1 << 28
@@ -71,12 +73,17 @@ def bytes_serve(problem: Problem) -> bool:
     if not _in_bytes(problem):
         return False
     first = _plan(problem)._replace(n_panels=1, panels=1, n_turns=1, at_once=1, threads=1)
-    return _attend(problem, first, problem.empty_answer())[1]
+    failures = _attend(problem, first, problem.empty_answer())[1]
+    return bool((failures <= 0).all())
 
 
 def run(problem: Problem) -> Answer:
     """Means, first winners and winner counts of every query."""
-    return run_counting(problem)[0]
+    if 0 in problem.query.shape[:2] or problem.n_batch * problem.n_keys == 0:
+        return problem.no_keys_answer()
+    answer = problem.empty_answer()
+    _attend(problem, _plan(problem), answer)
+    return answer
 
 
 def run_counting(problem: Problem) -> tuple[Answer, float]:
@@ -85,7 +92,7 @@ def run_counting(problem: Problem) -> tuple[Answer, float]:
     if n_rows == 0 or problem.n_keys == 0:
         return problem.no_keys_answer(), 0.0
     answer = problem.empty_answer()
-    return answer, _attend(problem, _plan(problem), answer)[0] / n_rows
+    return answer, int(_attend(problem, _plan(problem), answer)[0].sum()) / n_rows
 
 
 def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -104,6 +111,19 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
     rows = max(1, _TURN_WORK // max(1, 16 * problem.n_keys * (problem.n_features + 2)))
     for_each_range(fill, n_rows, rows, problem.num_threads)
     return indices
+
+
+class _Shape(NamedTuple):
+    """What a plan depends on."""
+
+    n_batch: int
+    n_queries: int
+    n_keys: int
+    n_features: int
+    itemsize: int
+    is_causal: bool
+    num_threads: int
+    rough: bool
 
 
 class _Plan(NamedTuple):
@@ -128,8 +148,25 @@ class _Plan(NamedTuple):
 
 
 def _plan(problem: Problem) -> _Plan:
-    n_keys, d, itemsize = problem.n_keys, problem.n_features, problem.dtype.itemsize
-    rough = _in_bytes(problem)
+    (_, n_queries, d), n_keys = problem.query.shape, problem.key.shape[1]
+    shape = _Shape(
+        len(problem.query_of),
+        n_queries,
+        n_keys,
+        d,
+        problem.query.itemsize,
+        problem.is_causal,
+        problem.num_threads,
+        _in_bytes(problem),
+    )
+    return _plan_for(shape)
+
+
+@lru_cache(maxsize=256)
+def _plan_for(problem: _Shape) -> _Plan:
+    n_keys, d, itemsize, rough = (
+        problem.n_keys, problem.n_features, problem.itemsize, problem.rough
+    )  # fmt: skip
     width, vectors, unroll = (
         panel_of_sums(itemsize) if rough else geometry(d, problem.n_queries, itemsize)
     )
@@ -165,7 +202,7 @@ def _plan(problem: Problem) -> _Plan:
 
 
 def _panels_per_turn(
-    problem: Problem, threads: int, n_panels: int, panel_work: int, table_bytes: int
+    problem: _Shape, threads: int, n_panels: int, panel_work: int, table_bytes: int
 ) -> int:
     """Few enough to share out evenly, most of all where causal, and for the tables' sake."""
     most = (16 if problem.is_causal else 4) * threads
@@ -187,18 +224,28 @@ def _panels_per_turn(
     return min(range(panels, panels // 4, -1), key=longest)
 
 
-def _attend(problem: Problem, plan: _Plan, answer: Answer) -> tuple[int, bool]:
+def _attend(
+    problem: Problem, plan: _Plan, answer: Answer
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Share the turns out, so many at a time that an interruption is heard between.
 
-    Returns for how many queries one block did not decide, and whether bytes served to the end.
+    Returns for each thread for how many queries one block did not decide, and a number above 0
+    where bytes did not serve to the end.
     """
     n_helpers = min(plan.threads, os.cpu_count() or 1, plan.n_turns) - 1
     masks = _masks(problem)
-    places = _places(problem, plan, masked=masks[1] != NO_MASK, slots=n_helpers + 1)
+    room = _Room(
+        plan, problem.query.dtype, problem.query.shape[2], masks[1] != NO_MASK, n_helpers + 1
+    )
+    places = _take_room(room)
     again, failures = np.zeros((2, n_helpers + 1), np.int64)
     run_job = muster(n_helpers)
     arguments: tuple[Any, ...] = (
-        (*_inputs(problem), _slack(problem), readonly(problem.key_peak)),
+        (
+            *_inputs(problem),
+            _slack(problem.query.shape[2], problem.query.dtype),
+            readonly(problem.key_peak),
+        ),
         (*masks, _VERDICTS[problem.dtype]),
         (
             plan.n_panels,
@@ -220,21 +267,64 @@ def _attend(problem: Problem, plan: _Plan, answer: Answer) -> tuple[int, bool]:
     for begin in range(0, plan.n_turns, plan.at_once):
         end = min(begin + plan.at_once, plan.n_turns)
         kernel(run_job, n_helpers, begin, end, *arguments)
-    return int(again.sum()), bool((failures <= 0).all())
+    _leave_room(room, places)
+    return again, failures
 
 
-def _places(problem: Problem, plan: _Plan, masked: bool, slots: int) -> tuple[NDArray[Any], ...]:
-    """What each thread writes to; the tables are shared where keys are shared out."""
-    dtype, width = problem.dtype, plan.width
-    few = plan.blocks < plan.n_blocks
-    return (
-        np.empty((slots, min(_TOGETHER, plan.panels), problem.n_features * width), dtype),
-        np.empty((slots, plan.block if masked else 0, width), dtype),
-        np.empty((1 if few else slots, plan.panels, width), dtype),
-        np.empty((1 if few else slots, plan.panels, plan.n_blocks, width), dtype),
-        np.empty((slots, 5, width), dtype),
-        np.empty((slots, 2, width), np.int64),
-        np.empty((slots, plan.block + fewest_keys(dtype.itemsize)), dtype),
+class _Room(NamedTuple):
+    """What the places that a call writes to depend on."""
+
+    plan: _Plan
+    dtype: np.dtype[Any]
+    n_features: int
+    masked: bool
+    slots: int
+
+
+# Places of earlier calls: to make them anew takes a small call as long as all its checks.
+_left: dict[_Room, list[tuple[NDArray[Any], ...]]] = {}
+_LEFT_KINDS, _LEFT_BYTES = 8, 1 << 18
+
+
+def _take_room(room: _Room) -> tuple[NDArray[Any], ...]:
+    """Places that no other call has; several threads may ask at once."""
+    try:
+        return _left[room].pop()
+    except (KeyError, IndexError):
+        return _places(*room)
+
+
+def _leave_room(room: _Room, places: tuple[NDArray[Any], ...]) -> None:
+    """Keep small places for the next call of the same shape."""
+    if room not in _left:
+        if sum(place.nbytes for place in places) > _LEFT_BYTES:
+            return
+        if len(_left) >= _LEFT_KINDS:
+            _left.clear()
+    _left.setdefault(room, []).append(places)
+
+
+def _places(
+    plan: _Plan, dtype: np.dtype[Any], d: int, masked: bool, slots: int
+) -> tuple[NDArray[Any], ...]:
+    """What each thread writes to, in whole vectors; the tables are shared where keys are."""
+    width, few = plan.width, plan.blocks < plan.n_blocks
+    shapes: tuple[tuple[tuple[int, ...], Any], ...] = (
+        ((slots, min(_TOGETHER, plan.panels), d * width), dtype),
+        ((slots, plan.block if masked else 0, width), dtype),
+        ((1 if few else slots, 2, plan.panels, width), dtype),
+        ((1 if few else slots, plan.panels, plan.n_blocks, width), dtype),
+        ((slots, 5, width), dtype),
+        ((slots, 2, width), np.dtype(np.int64)),
+        ((slots, plan.block + fewest_keys(dtype.itemsize)), dtype),
+    )
+    sizes = [math.prod(shape) * kind.itemsize for shape, kind in shapes]
+    ends = np.cumsum([-(-size // VECTOR_BYTES) * VECTOR_BYTES for size in sizes]).tolist()
+    raw = np.empty(ends[-1] + VECTOR_BYTES, np.uint8)
+    begin = -raw.ctypes.data % VECTOR_BYTES
+    return tuple(
+        raw[begin + end : begin + end + size].view(kind).reshape(shape)
+        for (shape, kind), size, end in zip(shapes, sizes, [0, *ends], strict=False)
     )
 
 
@@ -251,6 +341,7 @@ def _in_bytes(problem: Problem) -> bool:
     )
 
 
+@lru_cache(maxsize=8)
 def _least_peak(dtype: np.dtype[Any]) -> float:
     """What scales are far from underflow and overflow with."""
     return float(np.finfo(dtype).tiny) * 2.0**20
@@ -295,20 +386,19 @@ def _lengths(
     return 1.0001 * np.stack([near, far], axis=1).astype(dtype)
 
 
-def _slack(problem: Problem) -> NDArray[Any]:
+@lru_cache(maxsize=64)
+def _slack(d: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Screening slack, and what a float mask's own rounding adds: 8 u |best|."""
-    eps = np.finfo(problem.dtype).eps
-    slack = (*screening_slack(problem.n_features, problem.dtype), 4 * eps)
-    return np.array(slack, problem.dtype)
+    return readonly(np.array((*screening_slack(d, dtype), 4 * np.finfo(dtype).eps), dtype))
 
 
 def _inputs(problem: Problem) -> tuple[NDArray[Any], ...]:
     """The problem's arrays, all read-only: Numba compiles anew for each mix of flags."""
-    arrays = (
-        problem.query, problem.key, problem.value,
-        problem.query_of, problem.key_of, problem.value_of, problem.mask_of,
+    return (
+        readonly(problem.query), readonly(problem.key), readonly(problem.value),
+        readonly(problem.query_of), readonly(problem.key_of), readonly(problem.value_of),
+        readonly(problem.mask_of),
     )  # fmt: skip
-    return tuple(readonly(array) for array in arrays)
 
 
 def _masks(problem: Problem) -> tuple[bool, int, NDArray[np.bool_], NDArray[Any]]:
