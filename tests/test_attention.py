@@ -300,7 +300,7 @@ def test_it_is_the_limit_of_softmax_attention(engine: str, d: int) -> None:
 
 @pytest.mark.parametrize("d", [2, 3, 20])
 def test_what_is_kept_between_calls_does_not_show(d: int) -> None:
-    """Plans and workspaces of other shapes, dtypes, masks and numbers of threads come in between."""
+    """Other shapes, dtypes, masks and numbers of threads come in between."""
     rng = np.random.default_rng(d)
     cases = []
     for dtype in (np.float32, np.float64):
