@@ -7,6 +7,7 @@ the shared cache would run old machine code and the tests would check the past.
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,22 @@ def _select_cache() -> str:
 
 # Set before Numba is imported; child processes inherit it.
 os.environ["NUMBA_CACHE_DIR"] = _select_cache()
+
+
+def _forget_plans() -> None:
+    direct = sys.modules.get("fasthardmax.engines.direct")
+    if direct is not None:
+        direct._plan_for.cache_clear()
+        direct._slack.cache_clear()
+        direct._left.clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_plans_of_other_tests() -> Iterator[None]:
+    """Tests change what the direct engine's plans depend on; none of those is kept."""
+    _forget_plans()
+    yield
+    _forget_plans()
 
 
 @pytest.fixture

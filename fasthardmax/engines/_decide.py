@@ -37,6 +37,7 @@ __all__ = [
 NO_MASK, ALLOWED, ADDED = 0, 1, 2
 _MEAN, _LAST = 0, 2
 TIES = {"mean": _MEAN, "first": 1, "last": _LAST}
+_SHORT_ROWS = 16  # features of queries that are packed feature by feature
 # Keeps the tables small.
 MOST_BLOCKS = 512
 
@@ -103,10 +104,18 @@ def score_block(
 @part
 def pack(query, i0, lanes, width, panels, p):
     """Queries i0..i0+lanes-1 to panel p, feature-major; spare lanes repeat the last query."""
-    for lane in range(width):
-        i = i0 + min(lane, lanes - 1)
-        for f in range(query.shape[1]):
-            panels[p, f * width + lane] = query[i, f]
+    d = query.shape[1]
+    if d <= _SHORT_ROWS:
+        for f in range(d):
+            for lane in range(lanes):
+                panels[p, f * width + lane] = query[i0 + lane, f]
+    else:
+        for lane in range(lanes):
+            for f in range(d):
+                panels[p, f * width + lane] = query[i0 + lane, f]
+    for lane in range(lanes, width):
+        for f in range(d):
+            panels[p, f * width + lane] = query[i0 + lanes - 1, f]
 
 
 @part

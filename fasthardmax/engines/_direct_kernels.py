@@ -252,7 +252,8 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
                 failures[slot] += _FORGIVEN // 2
                 _screen(
                     query, key, query_of, key_of, mask_of, slack, key_peak,
-                    causal, rule, allowed, added, start, panel, panel + 1, 0, tables.shape[1], block, stride, verdict,
+                    causal, rule, allowed, added,
+                    start, panel, panel + 1, 0, tables.shape[1], block, stride, verdict,
                     packed[slot], bias[slot], tables, margins, None, slot, vectors, unroll,
                 )  # fmt: skip
                 _thresholds(lanes, rule, slack, allowances, None, tables, p, n_blocks, top, least)

@@ -237,7 +237,7 @@ def _attend(
     room = _Room(
         plan, problem.query.dtype, problem.query.shape[2], masks[1] != NO_MASK, n_helpers + 1
     )
-    places = _take_room(room)
+    kept, places = _take_room(room)
     again, failures = np.zeros((2, n_helpers + 1), np.int64)
     run_job = muster(n_helpers)
     arguments: tuple[Any, ...] = (
@@ -267,7 +267,7 @@ def _attend(
     for begin in range(0, plan.n_turns, plan.at_once):
         end = min(begin + plan.at_once, plan.n_turns)
         kernel(run_job, n_helpers, begin, end, *arguments)
-    _leave_room(room, places)
+    kept.append(places)
     return again, failures
 
 
@@ -286,22 +286,20 @@ _left: dict[_Room, list[tuple[NDArray[Any], ...]]] = {}
 _LEFT_KINDS, _LEFT_BYTES = 8, 1 << 18
 
 
-def _take_room(room: _Room) -> tuple[NDArray[Any], ...]:
-    """Places that no other call has; several threads may ask at once."""
-    try:
-        return _left[room].pop()
-    except (KeyError, IndexError):
-        return _places(*room)
-
-
-def _leave_room(room: _Room, places: tuple[NDArray[Any], ...]) -> None:
-    """Keep small places for the next call of the same shape."""
-    if room not in _left:
-        if sum(place.nbytes for place in places) > _LEFT_BYTES:
-            return
+def _take_room(room: _Room) -> tuple[list[tuple[NDArray[Any], ...]], tuple[NDArray[Any], ...]]:
+    """Places that no other call has, and where to leave them; several threads may ask at once."""
+    kept = _left.get(room)
+    if kept is not None:
+        try:
+            return kept, kept.pop()
+        except IndexError:
+            return kept, _places(*room)
+    kept, places = [], _places(*room)
+    if sum(place.nbytes for place in places) <= _LEFT_BYTES:
         if len(_left) >= _LEFT_KINDS:
             _left.clear()
-    _left.setdefault(room, []).append(places)
+        _left[room] = kept
+    return kept, places
 
 
 def _places(
