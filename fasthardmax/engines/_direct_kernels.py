@@ -21,6 +21,7 @@ from ._decide import (
     score_block,
 )
 from ._jit import compiled, part
+from ._rows import sweep
 from ._rough import count_reaching, lead_blocks, pack_rough, raise_least, round_keys
 from ._sharing import share_turns
 from ._vectors import (
@@ -59,16 +60,17 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bi
 
 
 @part
-def _screen(
+def screen(
     query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
     origin, start, stop, first_block, last_block, block, stride, verdict, packed, bias, tables,
-    doubt, rough, slot, vectors, unroll,
+    doubt, rough, slot, peak, vectors, unroll,
 ):  # fmt: skip
     """Fill rows first_block..last_block-1 of the tables of panels start..stop-1.
 
     Panels are numbered through the batches; ``tables`` (from ``origin``, blocks, width). Those in
     ``packed`` (P, d * width) share each run of ``stride`` blocks of keys while it is in cache. With
-    ``rough`` the screening is in bytes; then ``doubt`` is in order.
+    ``rough`` the screening is in bytes; then ``doubt`` is in order. ``peak`` (Bk, d), unless it is
+    None or empty, is raised to the bits of the keys' magnitudes.
     """
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
@@ -98,6 +100,10 @@ def _screen(
                     doubt[panel - origin + p, lane] = 0
         for run in range(first_block, end, stride):
             run_end = min(run + stride, end)
+            if peak is not None:
+                if len(peak) > 0:
+                    at = key_of[b]
+                    sweep(None, 0, k, run * block, min(run_end * block, n_keys), peak, at)
             # The next run of keys comes into cache while panels share this one; one panel alone
             # streams, which the processor foresees.
             ahead = 0
@@ -190,7 +196,7 @@ def _pays(found, lanes, n_blocks, products, itemsize):
 
 
 @part
-def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough):
+def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough):
     """Turn the tables of panels start..stop-1 into winners and means.
 
     A panel of rough scores that leave too much to look at is screened again, without ``rough``.
@@ -243,10 +249,10 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
                 failures[slot] = max(failures[slot] - 1, -_FORGIVEN)
             else:
                 failures[slot] += _FORGIVEN // 2
-                _screen(
+                screen(
                     query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
                     start, panel, panel + 1, 0, tables.shape[1], block, stride, verdict,
-                    packed[slot], bias[slot], tables, doubt, None, slot, vectors, unroll,
+                    packed[slot], bias[slot], tables, doubt, None, slot, None, vectors, unroll,
                 )  # fmt: skip
                 _thresholds(
                     q, i0, lanes, rule, slack, key_peak, key_of[b], doubt, tables, p, n_blocks,
@@ -271,12 +277,12 @@ def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
     causal, rule, allowed, added, verdict = masks
     _, _, _, _, block, stride, vectors, unroll = plan
     packed, bias, doubt, tables = places[:4]
-    _screen(
+    screen(
         query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
         start, start, stop, 0, tables.shape[2], block, stride, verdict,
-        packed[slot], bias[slot], tables[slot], doubt[slot], rough, slot, vectors, unroll,
+        packed[slot], bias[slot], tables[slot], doubt[slot], rough, slot, None, vectors, unroll,
     )  # fmt: skip
-    _decide(slot, start, stop, slot, inputs, masks, plan, places, outputs, rough)
+    decide(slot, start, stop, slot, inputs, masks, plan, places, outputs, rough)
 
 
 @part
@@ -297,20 +303,6 @@ def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
             start = stop
     if start < stop:
         _attend(slot, start, stop, inputs, masks, plan, places, outputs, None)
-
-
-@part
-def _screen_turn(slot, number, inputs, masks, plan, places, outputs):
-    """Screen some blocks of keys against all panels."""
-    query, key, _, query_of, key_of, _, mask_of, _, _ = inputs
-    causal, rule, allowed, added, verdict = masks
-    n_panels, _, _, blocks, block, stride, vectors, unroll = plan
-    packed, bias, doubt, tables = places[:4]
-    _screen(
-        query, key, query_of, key_of, mask_of, causal, rule, allowed, added,
-        0, 0, n_panels, number * blocks, min((number + 1) * blocks, tables.shape[2]), block, stride,
-        verdict, packed[slot], bias[slot], tables[0], doubt[0], None, slot, vectors, unroll,
-    )  # fmt: skip
 
 
 @compiled
@@ -335,16 +327,6 @@ def attend(run_job, n_helpers, begin, end, inputs, masks, plan, places, outputs,
         _attend_turn,
         (inputs, masks, plan, places, outputs, rough),
     )
-
-
-@compiled
-def attend_few(run_job, n_helpers, begin, end, inputs, masks, plan, places, outputs):
-    """Take the turns begin..end-1, each some blocks of keys with all queries; then decide."""
-    share_turns(
-        run_job, n_helpers, begin, end, _screen_turn, (inputs, masks, plan, places, outputs)
-    )
-    if end == plan[1]:
-        _decide(0, 0, plan[0], 0, inputs, masks, plan, places, outputs, None)
 
 
 @compiled
