@@ -305,7 +305,9 @@ def _check_sums(
     if np.all(peak <= room):
         return
     mask_peak = np.array([_mask_peak(entry) for entry in mask])[mask_of]
-    if not np.all((peak + mask_peak <= largest) | (peak <= room)):
+    with np.errstate(over="ignore"):
+        fits = (peak + mask_peak <= largest) | (peak <= room)
+    if not np.all(fits):
         raise ValueError(
             f"attn_mask: got magnitudes up to {mask_peak.max():.3g}, whose sums with scores up to "
             f"{peak.max():.3g} overflow {dtype}; expected -inf, or smaller numbers"

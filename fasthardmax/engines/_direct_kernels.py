@@ -21,8 +21,8 @@ from ._decide import (
     score_block,
 )
 from ._jit import compiled, part
-from ._rows import sweep
 from ._rough import count_reaching, lead_blocks, pack_rough, raise_least, round_keys
+from ._rows import sweep
 from ._sharing import share_turns
 from ._vectors import (
     VECTOR_BYTES,
@@ -100,10 +100,9 @@ def screen(
                     doubt[panel - origin + p, lane] = 0
         for run in range(first_block, end, stride):
             run_end = min(run + stride, end)
-            if peak is not None:
-                if len(peak) > 0:
-                    at = key_of[b]
-                    sweep(None, 0, k, run * block, min(run_end * block, n_keys), peak, at)
+            if peak is not None and len(peak) > 0:
+                at = key_of[b]
+                sweep(None, 0, k, run * block, min(run_end * block, n_keys), peak, at)
             # The next run of keys comes into cache while panels share this one; one panel alone
             # streams, which the processor foresees.
             ahead = 0

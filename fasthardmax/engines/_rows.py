@@ -24,7 +24,7 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 @intrinsic
 def sweep(typingctx, query, i, key, start, stop, peak, entry):
-    """The largest approximate score of ``query[i]`` against keys start..stop-1, -inf if all are NaN.
+    """The largest approximate score of ``query[i]`` against keys start..stop-1; NaN count for none.
 
     ``key`` (S, d) has rows of at least a vector; ``query`` (L, d), or None to score nothing.
     ``peak`` None, or an array of integers as wide as a number, (B, d): the row ``entry`` is raised
@@ -100,7 +100,9 @@ def sweep(typingctx, query, i, key, start, stop, peak, entry):
                     size = b.and_(b.bitcast(k, bits), all_but_sign)
                     high = b.select(b.icmp_signed(">", size, high), size, high)
                 if scoring:
-                    grown.append(b.fmul(k, part) if sums is None else b.call(fused, [k, part, sums[r]]))
+                    grown.append(
+                        b.fmul(k, part) if sums is None else b.call(fused, [k, part, sums[r]])
+                    )
             if looking:
                 b.store(high, place(peak_data, offset, bits)).align = itemsize
             return grown
@@ -130,7 +132,8 @@ def sweep(typingctx, query, i, key, start, stop, peak, entry):
             """Fold rows begin, begin + n_rows, ... into ``best``."""
             before = b.block
             head, body, loop, after, done = (
-                b.append_basic_block(name) for name in ("keys", "some", "features", "scored", "done")
+                b.append_basic_block(name)
+                for name in ("keys", "some", "features", "scored", "done")
             )
             b.branch(head)
             b.position_at_end(head)
@@ -140,9 +143,7 @@ def sweep(typingctx, query, i, key, start, stop, peak, entry):
             following = b.add(j, _I64(n_rows))
             b.cbranch(b.icmp_signed("<=", following, end), body, done)
             b.position_at_end(body)
-            rows = [
-                b.gep(key_data, [b.mul(b.add(j, _I64(r)), n_features)]) for r in range(n_rows)
-            ]
+            rows = [b.gep(key_data, [b.mul(b.add(j, _I64(r)), n_features)]) for r in range(n_rows)]
             started = visit(rows, tail, tail_query if scoring else None, None)
             b.cbranch(b.icmp_signed(">", n_before, _I64(0)), loop, after)
             b.position_at_end(loop)
@@ -152,7 +153,9 @@ def sweep(typingctx, query, i, key, start, stop, peak, entry):
             part = load(query_data, offset, vector) if scoring else None
             grown = visit(rows, offset, part, sums)
             next_f = b.add(f, _I64(1))
-            for phi, start, more in zip([f, *sums], [_I64(0), *started], [next_f, *grown], strict=True):
+            for phi, start, more in zip(
+                [f, *sums], [_I64(0), *started], [next_f, *grown], strict=True
+            ):
                 phi.add_incoming(start, body)
                 phi.add_incoming(more, loop)
             b.cbranch(b.icmp_signed("<", next_f, n_before), loop, after)

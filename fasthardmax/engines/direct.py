@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._crew import muster
+from .._keys import LONG_ROW
 from .._problem import Answer, Problem
 from .._threads import for_each_range
 from ..numerics import screening_slack
@@ -24,7 +25,6 @@ from ._arrays import readonly
 from ._canonical import fewest_keys
 from ._decide import ADDED, ALLOWED, NO_MASK, TIES, block_size
 from ._rough import HALF_RANGE, rounding_length
-from .._keys import LONG_ROW
 from ._vectors import MULTIPLIES_BYTES, geometry, panel_of_sums
 
 # Multiply-adds of a turn: few enough to share out evenly, and beside which handing out is nothing.
@@ -75,7 +75,9 @@ def bytes_serve(problem: Problem) -> bool:
     """
     if not _in_bytes(problem):
         return False
-    first = _plan(problem)._replace(n_panels=1, panels=1, n_turns=1, at_once=1, threads=1, few=False)
+    first = _plan(problem)._replace(
+        n_panels=1, panels=1, n_turns=1, at_once=1, threads=1, few=False
+    )
     return _attend(problem, first, problem.empty_answer())[1]
 
 
@@ -150,7 +152,9 @@ def _plan(problem: Problem) -> _Plan:
         n_entries = len(problem.keys.unchecked)
         turns = max(1, -(-4 * threads // n_entries))
         panels = -(-problem.n_queries // width)
-        blocks = min(-(-n_blocks // turns), max(1, _KEYS_PER_TURN // (block * max(1, d) * itemsize)))
+        blocks = min(
+            -(-n_blocks // turns), max(1, _KEYS_PER_TURN // (block * max(1, d) * itemsize))
+        )
         n_turns = n_entries * -(-n_blocks // blocks)
     else:
         panels, blocks = (
