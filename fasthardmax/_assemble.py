@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._extent import feature_peaks
+from ._keys import Keys, may_wait
 from ._problem import Problem, counting, zeros
 from ._validate import (
     TIES,
@@ -36,7 +38,10 @@ def attention_problem(
     enable_gqa: bool,
     num_threads: int | None,
 ) -> tuple[Problem, tuple[int, ...]]:
-    """The checked problem and the leading shape of its answer; no value asks for winners only."""
+    """The checked problem and the leading shape of its answer; no value asks for winners only.
+
+    Keys that few queries attend to are checked no later than anyone has them from the problem.
+    """
     check_choice("ties", ties, TIES)
     threads = check_threads(num_threads)
     arrays = {"query": as_array("query", query), "key": as_array("key", key)}
@@ -61,22 +66,25 @@ def attention_problem(
     float_mask = [mask] if mask is not None and mask.dtype != bool else []
     dtype = compute_dtype(*(a.dtype for a in [*arrays.values(), *float_mask]))
     lead, maps = _leading_dimensions(arrays, bool(enable_gqa))
-    flat, peaks, largest = _flatten(arrays, dtype, threads)
+    wait = math.prod(lead) * q.shape[-2] > 0 and may_wait(q.shape[-2], k.shape, dtype)
     mask_of = zeros(math.prod(lead))
-    if mask is not None:
-        mask, mask_of = _flatten_mask(mask, lead, q.shape[-2], k.shape[-2], dtype)
-    limit = score_limit(dtype)
-    added = mask is not None and mask.dtype != bool
-    # One product bounds all scores; where it is small enough, the finer bound is not needed.
-    far = 2 * q.shape[-1] * largest["query"] * largest["key"] > limit
-    if min(q.shape[-2], k.shape[-2]) > 0 and (far or added):
-        peak = peak_score(peaks["query"][maps["query"]], peaks["key"][maps["key"]])
-        check_scores("query and key", peak, dtype)
-        if mask is not None and added:
-            _check_sums(peak, mask, mask_of, dtype)
+    try:
+        flat, peaks, largest = _flatten(arrays, dtype, threads, "key" if wait else None)
+        if mask is not None:
+            mask, mask_of = _flatten_mask(mask, lead, q.shape[-2], k.shape[-2], dtype)
+    except ValueError as fault:
+        raise (_earlier_fault(arrays) if wait else None) or fault from None
+    reach = _Reach(peaks["query"], largest["query"], maps, mask, mask_of)
+    if wait:
+        check = partial(_check_keys, k, reach, dtype)
+        keys = Keys(flat["key"], num_threads=threads, check=check)
+    else:
+        if min(q.shape[-2], k.shape[-2]) > 0:
+            _check_reach(reach, dtype, peaks["key"], largest["key"])
+        keys = Keys(flat["key"], peaks["key"])
     problem = Problem(
         query=flat["query"],
-        key=flat["key"],
+        keys=keys,
         value=flat["value"],
         query_of=maps["query"],
         key_of=maps["key"],
@@ -86,8 +94,7 @@ def attention_problem(
         is_causal=bool(is_causal),
         ties=ties,
         num_threads=threads,
-        key_peak=peaks["key"],
-        sums_may_overflow=largest["value"] * k.shape[-2] > limit,
+        sums_may_overflow=not largest["value"] * k.shape[-2] <= score_limit(dtype),
     )
     return problem, lead
 
@@ -141,10 +148,58 @@ def _share_heads(index: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[np.in
     return shared
 
 
+def _earlier_fault(arrays: dict[str, NDArray[Any]]) -> ValueError | None:
+    """What is said of query and key before all that is wrong with value and mask."""
+    try:
+        for name in ("query", "key"):
+            check_finite(name, arrays[name])
+    except ValueError as fault:
+        return fault
+    return None
+
+
+class _Reach(NamedTuple):
+    """What bounds the scores, but for the keys."""
+
+    query_peak: NDArray[Any]  # (Bq, d)
+    largest: float  # of them
+    maps: dict[str, NDArray[np.int64]]
+    mask: NDArray[Any] | None
+    mask_of: NDArray[np.int64]
+
+
+def _check_keys(
+    key: NDArray[Any], reach: _Reach, dtype: np.dtype[Any], peak: NDArray[Any], largest: float
+) -> None:
+    """``ValueError`` if keys with such magnitudes are not finite, or if scores could overflow."""
+    if math.isnan(largest):
+        check_finite("key", key)
+    _check_reach(reach, dtype, peak, largest)
+
+
+def _check_reach(
+    reach: _Reach, dtype: np.dtype[Any], key_peak: NDArray[Any], largest: float
+) -> None:
+    """``ValueError`` if scores of keys with such magnitudes could overflow, or sums with a mask."""
+    mask = reach.mask
+    added = mask is not None and mask.dtype != bool
+    # One product bounds all scores; where it is small enough, the finer bound is not needed.
+    far = 2 * key_peak.shape[1] * reach.largest * largest > score_limit(dtype)
+    if far or added:
+        maps = reach.maps
+        peak = peak_score(reach.query_peak[maps["query"]], key_peak[maps["key"]])
+        check_scores("query and key", peak, dtype)
+        if mask is not None and added:
+            _check_sums(peak, mask, reach.mask_of, dtype)
+
+
 def _flatten(
-    arrays: dict[str, NDArray[Any]], dtype: np.dtype[Any], threads: int
+    arrays: dict[str, NDArray[Any]], dtype: np.dtype[Any], threads: int, unread: str | None
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], dict[str, float]]:
-    """Each array as (B, rows, features) of ``dtype``, its features' largest magnitudes, and its."""
+    """Each array as (B, rows, features) of ``dtype``, its features' largest magnitudes, and its.
+
+    Of the one that stays ``unread`` the latter is NaN.
+    """
     flat: dict[str, NDArray[Any]] = {}
     peaks: dict[str, NDArray[Any]] = {}
     largest: dict[str, float] = {}
@@ -153,8 +208,11 @@ def _flatten(
         twin = next((other for other in flat if _same(arrays[other], array)), None)
         if twin is not None:
             flat[name], peaks[name], largest[name] = flat[twin], peaks[twin], largest[twin]
-            continue
-        flat[name], peaks[name], largest[name] = take(name, array, dtype, threads)
+        elif name == unread:
+            flat[name] = _ready(array, dtype)
+            peaks[name], largest[name] = np.empty(0, dtype), math.nan
+        else:
+            flat[name], peaks[name], largest[name] = take(name, array, dtype, threads)
     return flat, peaks, largest
 
 
@@ -179,14 +237,19 @@ def take(
     These are (B, features), and the largest of all. It is copied only where it is not
     C-contiguous, aligned and of ``dtype``.
     """
-    ready = array
-    if array.dtype != dtype or not (array.flags.c_contiguous and array.flags.aligned):
-        ready = np.require(array, dtype, ["C", "A"])  # contiguous and aligned
-    flat = ready.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
+    flat = _ready(array, dtype)
     peaks, largest = feature_peaks(flat, threads)
     if math.isnan(largest):
         check_finite(name, array)
     return flat, peaks, largest
+
+
+def _ready(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if array.dtype != dtype or not (array.flags.c_contiguous and array.flags.aligned):
+        ready = np.require(array, dtype, ["C", "A"])  # contiguous and aligned
+    else:
+        ready = array
+    return ready.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
 
 
 def _check_mask(attn_mask: ArrayLike) -> NDArray[Any]:
@@ -255,7 +318,9 @@ def _check_sums(
     if np.all(peak <= room):
         return
     mask_peak = np.array([_mask_peak(entry) for entry in mask])[mask_of]
-    if not np.all((peak + mask_peak <= largest) | (peak <= room)):
+    with np.errstate(over="ignore"):
+        fits = (peak + mask_peak <= largest) | (peak <= room)
+    if not np.all(fits):
         raise ValueError(
             f"attn_mask: got magnitudes up to {mask_peak.max():.3g}, whose sums with scores up to "
             f"{peak.max():.3g} overflow {dtype}; expected -inf, or smaller numbers"

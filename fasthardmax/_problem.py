@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ._extent import feature_peaks
 from ._heap import keep_freed
+from ._keys import Keys
 
 __all__ = ["Answer", "Problem", "counting", "self_attention", "zeros"]
 
@@ -51,7 +52,7 @@ class Problem:
     """
 
     query: NDArray[Any]  # (Bq, L, d)
-    key: NDArray[Any]  # (Bk, S, d)
+    keys: Keys  # (Bk, S, d), perhaps still to be checked
     value: NDArray[Any]  # (Bv, S, dv); dv = 0 where only the winners are asked for
     query_of: NDArray[np.int64]  # (B,)
     key_of: NDArray[np.int64]
@@ -61,8 +62,17 @@ class Problem:
     is_causal: bool
     ties: str  # "mean", "first" or "last"
     num_threads: int
-    key_peak: NDArray[Any]  # (Bk, d): largest magnitude of each key feature
     sums_may_overflow: bool = False  # a sum of tied values could reach infinity
+
+    @property
+    def key(self) -> NDArray[Any]:
+        """The keys (Bk, S, d), checked at the latest now."""
+        return self.keys.checked
+
+    @property
+    def key_peak(self) -> NDArray[Any]:
+        """Largest magnitude of each key feature, (Bk, d)."""
+        return self.keys.peak
 
     @property
     def n_batch(self) -> int:
@@ -76,7 +86,7 @@ class Problem:
     @property
     def n_keys(self) -> int:
         """Keys per batch entry (S)."""
-        return self.key.shape[1]
+        return self.keys.unchecked.shape[1]
 
     @property
     def n_features(self) -> int:
@@ -130,7 +140,7 @@ def self_attention(
     batch = np.arange(len(points), dtype=np.int64)
     return Problem(
         query=query,
-        key=points,
+        keys=Keys(points, feature_peaks(points, num_threads)[0] if peak is None else peak),
         value=points,
         query_of=batch,
         key_of=batch,
@@ -140,5 +150,4 @@ def self_attention(
         is_causal=False,
         ties="mean",
         num_threads=num_threads,
-        key_peak=feature_peaks(points, num_threads)[0] if peak is None else peak,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._extent import feature_peaks
+from ._keys import Keys
 from ._problem import Answer, Problem
 from ._state import Resumable
 from .engines import Runner
@@ -162,7 +163,7 @@ class Search(Resumable):
         same = np.zeros(len(clouds), np.int64)
         return Problem(
             query=queries,
-            key=self.keys,
+            keys=Keys(self.keys, self._peak),
             value=np.empty((1, self.keys.shape[1], 0), self.keys.dtype),
             query_of=np.arange(len(clouds), dtype=np.int64),
             key_of=clouds,
@@ -172,7 +173,6 @@ class Search(Resumable):
             is_causal=False,
             ties="mean",
             num_threads=self._threads,
-            key_peak=self._peak,
         )
 
 

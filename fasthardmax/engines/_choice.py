@@ -55,6 +55,9 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     all_pairs, products = direct.forecast(problem), direct.forecast(problem, bytes_serve=False)
     forecasts: dict[str, float] = {}
     for name, engine in SELECTIVE.items():
+        if problem.keys.wait:
+            others[name] = "not asked: reading the keys takes longer than scoring them"
+            continue
         if not _loaded(name) and (small or _spent < SELECTIVE_LOADING_WORK):
             others[name] = "not loaded, which takes longer than this"
             continue
@@ -85,6 +88,7 @@ def resolve(name: str, problem: Problem, calls: int = 1) -> ModuleType:
     for what, error, asked in (("here", RuntimeError, None), ("this", ValueError, problem)):
         able, reason = engine.can_run(asked)
         if not able:
+            _ = problem.key  # faults in them come first
             raise error(f"engine: {engine.name!r} cannot run {what}: {reason}")
     return engine.load()
 

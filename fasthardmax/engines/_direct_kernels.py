@@ -22,6 +22,7 @@ from ._decide import (
 )
 from ._jit import compiled, part
 from ._rough import count_reaching, lead_blocks, pack_rough, raise_least, round_keys
+from ._rows import sweep
 from ._sharing import share_turns
 from ._table_search import column_top
 from ._vectors import (
@@ -61,17 +62,18 @@ def _fill_bias(start, stop, i0, lanes, causal, rule, allowed, added, verdict, bi
 
 
 @part
-def _screen(
+def screen(
     query, key, query_of, key_of, mask_of, slack, key_peak, causal, rule, allowed, added,
     origin, start, stop, first_block, last_block, block, stride, verdict, packed, bias, tables,
-    margins, rough, slot, vectors, unroll,
+    margins, rough, slot, peak, vectors, unroll,
 ):  # fmt: skip
     """Fill rows first_block..last_block-1 of the tables of panels start..stop-1.
 
     Panels are numbered through the batches; ``tables`` (from ``origin``, blocks, width). Those in
     ``packed`` (P, d * width) share each run of ``stride`` blocks of keys while it is in cache. With
     ``rough`` the screening is in bytes. ``margins`` (2, panels, width) get what rounding and, then,
-    bytes may cost a winner.
+    bytes may cost a winner; not if ``slack`` is None. ``peak`` (Bk, d), unless it is None or empty,
+    is raised to the bits of the keys' magnitudes.
     """
     n_queries, n_keys = query.shape[1], key.shape[1]
     width = tables.shape[2]
@@ -89,7 +91,8 @@ def _screen(
             lanes = min(width, n_queries - i)
             row = panel - origin + p
             pack(q, i, lanes, width, packed, p)
-            _allow(packed, p, q.shape[1], slack, key_peak, key_of[b], margins[0], row)
+            if slack is not None:
+                allow(packed, p, q.shape[1], slack, key_peak, key_of[b], margins[0], row)
             if rough is not None:
                 _, units, least_peaks, lengths, whole, whole_words, words, offset, scale = rough
                 at = key_of[b]
@@ -100,6 +103,9 @@ def _screen(
                 )  # fmt: skip
         for run in range(first_block, end, stride):
             run_end = min(run + stride, end)
+            if peak is not None and len(peak) > 0:
+                at = key_of[b]
+                sweep(None, 0, k, run * block, min(run_end * block, n_keys), peak, at)
             # The next run of keys comes into cache while panels share this one; one panel alone
             # streams, which the processor foresees.
             ahead = 0
@@ -150,7 +156,7 @@ def _screen(
 
 
 @part
-def _allow(packed, p, d, slack, key_peak, b, allowances, q):
+def allow(packed, p, d, slack, key_peak, b, allowances, q):
     """How far below the best approximate score a winner's may lie, for each lane of panel p."""
     width = allowances.shape[1]
     for lane in range(width):
@@ -194,7 +200,7 @@ def _pays(found, lanes, n_blocks, products, itemsize):
 
 
 @part
-def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough):
+def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough):
     """Turn the tables of panels start..stop-1 into winners and means.
 
     A panel of rough scores that leave too much to look at is screened again, without ``rough``.
@@ -250,11 +256,11 @@ def _decide(slot, start, stop, table, inputs, masks, plan, places, outputs, roug
                 failures[slot] = max(failures[slot] - 1, -_FORGIVEN)
             else:
                 failures[slot] += _FORGIVEN // 2
-                _screen(
+                screen(
                     query, key, query_of, key_of, mask_of, slack, key_peak,
                     causal, rule, allowed, added,
                     start, panel, panel + 1, 0, tables.shape[1], block, stride, verdict,
-                    packed[slot], bias[slot], tables, margins, None, slot, vectors, unroll,
+                    packed[slot], bias[slot], tables, margins, None, slot, None, vectors, unroll,
                 )  # fmt: skip
                 _thresholds(lanes, rule, slack, allowances, None, tables, p, n_blocks, top, least)
                 forget_winners(i0, lanes, best, last, f, c)
@@ -277,12 +283,12 @@ def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
     causal, rule, allowed, added, verdict = masks
     _, _, _, _, block, stride, vectors, unroll = plan
     packed, bias, margins, tables = places[:4]
-    _screen(
+    screen(
         query, key, query_of, key_of, mask_of, slack, key_peak, causal, rule, allowed, added,
         start, start, stop, 0, tables.shape[2], block, stride, verdict,
-        packed[slot], bias[slot], tables[slot], margins[slot], rough, slot, vectors, unroll,
+        packed[slot], bias[slot], tables[slot], margins[slot], rough, slot, None, vectors, unroll,
     )  # fmt: skip
-    _decide(slot, start, stop, slot, inputs, masks, plan, places, outputs, rough)
+    decide(slot, start, stop, slot, inputs, masks, plan, places, outputs, rough)
 
 
 @part
@@ -303,20 +309,6 @@ def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
             start = stop
     if start < stop:
         _attend(slot, start, stop, inputs, masks, plan, places, outputs, None)
-
-
-@part
-def _screen_turn(slot, number, inputs, masks, plan, places, outputs):
-    """Screen some blocks of keys against all panels."""
-    query, key, _, query_of, key_of, _, mask_of, slack, key_peak = inputs
-    causal, rule, allowed, added, verdict = masks
-    n_panels, _, _, blocks, block, stride, vectors, unroll = plan
-    packed, bias, margins, tables = places[:4]
-    _screen(
-        query, key, query_of, key_of, mask_of, slack, key_peak, causal, rule, allowed, added,
-        0, 0, n_panels, number * blocks, min((number + 1) * blocks, tables.shape[2]), block, stride,
-        verdict, packed[slot], bias[slot], tables[0], margins[0], None, slot, vectors, unroll,
-    )  # fmt: skip
 
 
 @compiled
@@ -341,16 +333,6 @@ def attend(run_job, n_helpers, begin, end, inputs, masks, plan, places, outputs,
         _attend_turn,
         (inputs, masks, plan, places, outputs, rough),
     )
-
-
-@compiled
-def attend_few(run_job, n_helpers, begin, end, inputs, masks, plan, places, outputs):
-    """Take the turns begin..end-1, each some blocks of keys with all queries; then decide."""
-    share_turns(
-        run_job, n_helpers, begin, end, _screen_turn, (inputs, masks, plan, places, outputs)
-    )
-    if end == plan[1]:
-        _decide(0, 0, plan[0], 0, inputs, masks, plan, places, outputs, None)
 
 
 @compiled

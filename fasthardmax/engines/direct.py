@@ -2,13 +2,14 @@
 
 Threads take turns of a few panels of queries; each owns packed panels and the tables of block
 maxima, so memory is fixed for each thread. A few queries against many keys would leave threads
-idle: there the blocks of keys are shared out instead.
+idle, and reading keys takes longer than scoring them: there blocks of keys are shared out instead.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._crew import muster
+from .._keys import LONG_ROW
 from .._problem import Answer, Problem
 from .._threads import for_each_range
 from ..numerics import screening_slack
 from . import _direct_kernels as kernels
+from . import _few_queries as few_queries
 from ._arrays import readonly
 from ._canonical import fewest_keys
 from ._decide import ADDED, ALLOWED, NO_MASK, TIES, block_size
@@ -39,6 +42,8 @@ _TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
 # in one turn.
 _BYTES_FROM, _BYTES_TO, _BYTES_ROWS, _BYTES_SIZE = 4, 1 << 16, 256, 1 << 16
 _ROUNDED_ROWS = 512
+# Queries of one entry of keys that are scored one by one, along the keys; bytes of keys in a turn.
+_BY_ROWS, _KEYS_PER_TURN = 4, 1 << 20
 _MORE_LOOKS = 3  # blocks scored again for each query, where there would be one
 # Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured); for
 # each query, which shows where keys are few; and in bytes, where those serve, whatever the dtype.
@@ -72,7 +77,9 @@ def bytes_serve(problem: Problem) -> bool:
     """
     if not _in_bytes(problem):
         return False
-    first = _plan(problem)._replace(n_panels=1, panels=1, n_turns=1, at_once=1, threads=1)
+    first = _plan(problem)._replace(
+        n_panels=1, panels=1, n_turns=1, at_once=1, threads=1, few=False
+    )
     failures = _attend(problem, first, problem.empty_answer())[1]
     return bool((failures <= 0).all())
 
@@ -117,6 +124,7 @@ class _Shape(NamedTuple):
     """What a plan depends on."""
 
     n_batch: int
+    n_entries: int  # of the keys
     n_queries: int
     n_keys: int
     n_features: int
@@ -124,12 +132,14 @@ class _Shape(NamedTuple):
     is_causal: bool
     num_threads: int
     rough: bool
+    wait: bool  # the keys are still to be checked
 
 
 class _Plan(NamedTuple):
     """Shapes of the work, chosen from the problem's shape alone.
 
-    A turn is some panels with all blocks of keys or, where panels are few, the other way round.
+    A turn is some panels with all blocks of keys or, where queries are few, some blocks of one
+    entry of keys with all panels that attend to it.
     """
 
     width: int  # queries per panel
@@ -140,6 +150,7 @@ class _Plan(NamedTuple):
     block: int  # keys per block
     n_blocks: int
     blocks: int  # per turn
+    few: bool  # blocks of keys are shared out
     stride: int  # blocks per run of keys
     rough: bool  # screened in bytes first
     threads: int
@@ -148,9 +159,10 @@ class _Plan(NamedTuple):
 
 
 def _plan(problem: Problem) -> _Plan:
-    (_, n_queries, d), n_keys = problem.query.shape, problem.key.shape[1]
+    (_, n_queries, d), (n_entries, n_keys, _) = problem.query.shape, problem.keys.unchecked.shape
     shape = _Shape(
         len(problem.query_of),
+        n_entries,
         n_queries,
         n_keys,
         d,
@@ -158,6 +170,7 @@ def _plan(problem: Problem) -> _Plan:
         problem.is_causal,
         problem.num_threads,
         _in_bytes(problem),
+        problem.keys.wait,
     )
     return _plan_for(shape)
 
@@ -175,9 +188,15 @@ def _plan_for(problem: _Shape) -> _Plan:
     n_blocks = -(-n_keys // block)
     panel_work = width * n_keys * (d + 2)
     threads = problem.num_threads if n_panels * panel_work > _THREAD_WORK else 1
-    if 1 < threads > n_panels:
-        panels, blocks = n_panels, -(-n_blocks // (4 * threads))
-        n_turns = -(-n_blocks // blocks)
+    few = problem.wait or 1 < threads > n_panels
+    if few:
+        n_entries = problem.n_entries
+        turns = max(1, -(-4 * threads // n_entries))
+        panels = -(-problem.n_queries // width)
+        blocks = min(
+            -(-n_blocks // turns), max(1, _KEYS_PER_TURN // (block * max(1, d) * itemsize))
+        )
+        n_turns = n_entries * -(-n_blocks // blocks)
     else:
         panels, blocks = (
             _panels_per_turn(problem, threads, n_panels, panel_work, n_blocks * width * itemsize),
@@ -193,6 +212,7 @@ def _plan_for(problem: _Shape) -> _Plan:
         block=block,
         n_blocks=n_blocks,
         blocks=blocks,
+        few=few,
         stride=max(1, _KEY_BYTES // (block * max(1, d) * (1 if rough else itemsize))),
         rough=rough,
         threads=threads,
@@ -240,12 +260,7 @@ def _attend(
     kept, places = _take_room(room)
     again, failures = np.zeros((2, n_helpers + 1), np.int64)
     run_job = muster(n_helpers)
-    arguments: tuple[Any, ...] = (
-        (
-            *_inputs(problem),
-            _slack(problem.query.shape[2], problem.query.dtype),
-            readonly(problem.key_peak),
-        ),
+    how = (
         (*masks, _VERDICTS[problem.dtype]),
         (
             plan.n_panels,
@@ -258,17 +273,50 @@ def _attend(
             plan.unroll,
         ),
         places,
-        (TIES[problem.ties], answer.mean, answer.first, answer.count, again, failures),
     )
-    kernel = kernels.attend_few
-    if plan.blocks == plan.n_blocks:
-        kernel = kernels.attend
-        arguments += (_round(problem, plan, run_job, n_helpers) if plan.rough else None,)
-    for begin in range(0, plan.n_turns, plan.at_once):
-        end = min(begin + plan.at_once, plan.n_turns)
-        kernel(run_job, n_helpers, begin, end, *arguments)
+    outputs = (TIES[problem.ties], answer.mean, answer.first, answer.count, again, failures)
+    if plan.few:
+        _screen_few(problem, plan, run_job, n_helpers, how)
+    slack = _slack(problem.query.shape[2], problem.query.dtype)
+    inputs = (*_inputs(problem), slack, readonly(problem.key_peak))
+    if plan.few:
+        for begin, end in _shares(problem.n_batch, plan):
+            few_queries.decide_all(run_job, n_helpers, begin, end, inputs, *how, outputs)
+    else:
+        rough = _round(problem, plan, run_job, n_helpers) if plan.rough else None
+        for begin, end in _shares(plan.n_turns, plan):
+            kernels.attend(run_job, n_helpers, begin, end, inputs, *how, outputs, rough)
     kept.append(places)
     return again, failures
+
+
+def _shares(n_turns: int, plan: _Plan) -> Iterator[tuple[int, int]]:
+    """Ranges of turns, with an ear for interruptions between."""
+    for begin in range(0, n_turns, plan.at_once):
+        yield begin, min(begin + plan.at_once, n_turns)
+
+
+def _screen_few(
+    problem: Problem, plan: _Plan, run_job: int, n_helpers: int, how: tuple[Any, ...]
+) -> None:
+    """Screen all keys, block by block, and check those that are still to be checked."""
+    dtype, keys = problem.dtype, problem.keys
+    users = np.argsort(problem.key_of, kind="stable")
+    begins = np.searchsorted(problem.key_of[users], np.arange(len(keys.unchecked) + 1))
+    by_rows = (
+        problem.mask is None
+        and not problem.is_causal
+        and problem.n_queries <= _BY_ROWS
+        and problem.n_features * dtype.itemsize >= LONG_ROW
+    )
+    sizes = (n_helpers + 1, len(keys.unchecked), problem.n_features)
+    peaks = np.zeros(sizes, f"i{dtype.itemsize}")
+    among = (users, begins, by_rows, keys.wait, peaks)
+    inputs = _inputs(problem, keys.unchecked)
+    for begin, end in _shares(plan.n_turns, plan):
+        few_queries.screen_all(run_job, n_helpers, begin, end, inputs, *how, among)
+    if keys.wait:
+        keys.settle(peaks.max(axis=0).view(dtype))
 
 
 class _Room(NamedTuple):
@@ -305,13 +353,14 @@ def _take_room(room: _Room) -> tuple[list[tuple[NDArray[Any], ...]], tuple[NDArr
 def _places(
     plan: _Plan, dtype: np.dtype[Any], d: int, masked: bool, slots: int
 ) -> tuple[NDArray[Any], ...]:
-    """What each thread writes to, in whole vectors; the tables are shared where keys are."""
-    width, few = plan.width, plan.blocks < plan.n_blocks
+    """What each thread writes to, in whole vectors; tables belong to entries where keys are shared."""
+    width = plan.width
+    owners = plan.n_panels // plan.panels if plan.few else slots
     shapes: tuple[tuple[tuple[int, ...], Any], ...] = (
         ((slots, min(_TOGETHER, plan.panels), d * width), dtype),
         ((slots, plan.block if masked else 0, width), dtype),
-        ((1 if few else slots, 2, plan.panels, width), dtype),
-        ((1 if few else slots, plan.panels, plan.n_blocks, width), dtype),
+        ((owners, 2, plan.panels, width), dtype),
+        ((owners, plan.panels, plan.n_blocks, width), dtype),
         ((slots, 5, width), dtype),
         ((slots, 2, width), np.dtype(np.int64)),
         ((slots, plan.block + fewest_keys(dtype.itemsize)), dtype),
@@ -390,11 +439,15 @@ def _slack(d: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     return readonly(np.array((*screening_slack(d, dtype), 4 * np.finfo(dtype).eps), dtype))
 
 
-def _inputs(problem: Problem) -> tuple[NDArray[Any], ...]:
-    """The problem's arrays, all read-only: Numba compiles anew for each mix of flags."""
+def _inputs(problem: Problem, key: NDArray[Any] | None = None) -> tuple[NDArray[Any], ...]:
+    """The problem's arrays, or another ``key``, all read-only: Numba compiles for each mix anew."""
     return (
-        readonly(problem.query), readonly(problem.key), readonly(problem.value),
-        readonly(problem.query_of), readonly(problem.key_of), readonly(problem.value_of),
+        readonly(problem.query),
+        readonly(problem.key if key is None else key),
+        readonly(problem.value),
+        readonly(problem.query_of),
+        readonly(problem.key_of),
+        readonly(problem.value_of),
         readonly(problem.mask_of),
     )  # fmt: skip
 
