@@ -33,6 +33,7 @@ from ._pruned_groups import (
     arrange_some_queries,
     room,
 )
+from ._pruned_bytes import room_for_rough, round_keys
 
 # Top groups that share one pass over the keys.
 _TOGETHER = 4
@@ -215,6 +216,7 @@ class _Search:
             np.empty((n_panels, MOST_BLOCKS, shape.width), dtype),
             np.empty((0, 0), bool),
         )  # fmt: skip
+        self.rough = room_for_rough(keys.rough, problem) if keys.rough is not None else None
         self.outputs = (
             TIES[problem.ties], answer.mean[b], answer.first[b], answer.count[b], indptr, indices,
         )  # fmt: skip
@@ -251,7 +253,7 @@ class _Search:
             groups.shape.leaf, narrowing.key, narrowing.factor, self.value, *lists,
             *narrowing.guards, narrowing.absolute, narrowing.probes, narrowing.panel,
             narrowing.table, *self.workspace, *self.outputs, groups.shape.vectors,
-            groups.shape.unroll,
+            groups.shape.unroll, self.rough,
         )  # fmt: skip
 
 
@@ -294,7 +296,7 @@ def _search(
         q, k = int(problem.query_of[b]), int(problem.key_of[b])
         # Only the latest are held: batch entries that share them are neighbours.
         if k not in keys:
-            keys = {k: arrange_keys(problem, k)}
+            keys = {k: arrange_keys(problem, k)._replace(rough=round_keys(problem, k))}
         if (q, k) not in groups:
             groups = {(q, k): arrange_queries(problem, q, keys[k].scale)}
         part = indptr[b * problem.n_queries :]
