@@ -140,9 +140,12 @@ def answer(
     tiles, norm, which, starts, sizes, floors, guard, coarse, absolute,
     probes, probe_panel, table, centres, caps, along, out_tiles, out_norm, out_index, rows, read,
     asked, panels, tables, allowed, ties, mean, first, count, indptr, indices, vectors, unroll,
-    rough,
+    rough, useless,
 ):  # fmt: skip
-    """Answer rows start..stop-1, ``leaf`` at a time; returns how many keys were screened for them.
+    """Answer rows start..stop-1, ``leaf`` at a time.
+
+    Returns how many keys were screened for them, and whether bytes did not pay somewhere. Where it
+    is ``useless`` to look which keys of the only list a leaf keeps, all are screened.
 
     List c of the keys that may win is the ``sizes[c]`` from ``starts[c]`` on; a leaf looks at the
     shortest that does, by ``floors``. ``read`` is ``rows``, for reading.
@@ -150,7 +153,9 @@ def answer(
     d = query.shape[1]
     n_lists, c = len(starts), 0
     borders = np.empty((1, 2), np.int64)
-    useless, reach, fine = False, np.float32(-np.inf), False
+    reach, fine = np.float32(-np.inf), False
+    listed = gathered = False  # all keys of a list: their numbers, their bytes
+    longest = np.float32(0)
     screened = 0
     for begin in range(start, stop, leaf):
         end = min(begin + leaf, stop)
@@ -160,16 +165,17 @@ def answer(
             at, among = starts[c], sizes[c]
             if useless:
                 found = among
-                for j in range(among):
-                    largest = max(largest, norm[at + j])
+                for j in range(0 if listed else among):
+                    longest = max(longest, norm[at + j])
                     out_index[j] = which[at + j]
+                listed, largest = True, longest
                 break
             n_probes = count_probes(among, len(probes))
             aim(unit, borders, guard, tiles[at * d :], among, centres, caps, along)
             found, largest, reach = narrow(
                 unit, size, best, begin, end, key, factor, tiles[at * d :], norm[at:], which[at:],
                 among, floors[c], 0, True, centres, caps, along, 0, guard, coarse, absolute,
-                n_probes, probes, probe_panel, table, vectors, unroll,
+                n_probes, probes, probe_panel, table, vectors, unroll, 0,
                 out_tiles, out_norm, out_index,
             )  # fmt: skip
             if found < 0:
@@ -177,14 +183,16 @@ def answer(
                 while not spares(floors[c], reach, coarse):
                     c += 1
         # Neighbours reach about as much.
-        useless = n_lists == 1 and found > _USELESS * among
+        useless |= n_lists == 1 and found > _USELESS * among
         while c and spares(floors[c - 1], reach, coarse):
             c -= 1
         answered = 0
         if rough is not None:
             # Where bytes do not pay for a panel, they will not for its neighbours.
             if found > _FEW and not fine:
-                gather(rough[0], out_index, 0, found, rough[9], 0)
+                if not gathered:
+                    gather(rough[0], out_index, 0, found, rough[9], 0)
+                gathered = listed
                 gather(query, order, begin, end, asked, 0)
                 answered = answer_roughly(
                     size, order, begin, end, key, out_index, found, value, guard * largest,
@@ -202,4 +210,4 @@ def answer(
                 first, count, indptr, indices, vectors, unroll,
             )  # fmt: skip
         screened += found * (end - begin)
-    return screened
+    return screened, fine
