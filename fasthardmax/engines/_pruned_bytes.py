@@ -75,5 +75,6 @@ def room_for_rough(rough: Rough, problem: Problem) -> tuple[Any, ...]:
         np.empty((n, n_words), np.int32),
         np.empty((5, width), dtype),
         np.empty((2, width), np.int64),
+        np.zeros(MOST_BLOCKS, np.uint8),
         vectors,
     )

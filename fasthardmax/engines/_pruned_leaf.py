@@ -192,13 +192,13 @@ def answer(
             if found > _FEW and not fine:
                 if not gathered:
                     gather(rough[0], out_index, 0, found, rough[9], 0)
-                gathered = listed
                 gather(query, order, begin, end, asked, 0)
                 answered = answer_roughly(
                     size, order, begin, end, key, out_index, found, value, guard * largest,
                     absolute, asked, rows, read, allowed, ties, mean, first, count, indptr, indices,
-                    rough,
+                    rough, not gathered,
                 )  # fmt: skip
+                gathered = listed
                 fine = answered < end - begin
         if begin + answered < end:
             all_keys = found == len(key)

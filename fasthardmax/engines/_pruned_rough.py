@@ -45,12 +45,15 @@ def _fetch(key, index, n_keys, block, n_blocks, tables, least, present, rows):
 @compiled
 def answer_roughly(
     size, order, start, stop, key, index, n_keys, value, reach, absolute, asked, rows, read,
-    allowed, ties, mean, first, count, indptr, indices, rough,
+    allowed, ties, mean, first, count, indptr, indices, rough, fresh,
 ):  # fmt: skip
-    """As ``_answer_leaf``; returns how many queries are answered, fewer where bytes do not pay."""
+    """As ``_answer_leaf``; returns how many queries are answered, fewer where bytes do not pay.
+
+    Unless the list is ``fresh``, some of its keys are in ``rows`` already.
+    """
     (
         words, bounds, row, row_words, panel, offset, scale, doubt, tables, small, numbers,
-        counters, vectors,
+        counters, present, vectors,
     ) = rough  # fmt: skip
     unit, least_peak, near, far = bounds
     n_queries, d, width = stop - start, key.shape[1], tables.shape[2]
@@ -59,7 +62,8 @@ def answer_roughly(
     reach, absolute = key.dtype.type(reach), key.dtype.type(absolute)
     block = block_size(n_keys, MORE_LOOKS * d, key.itemsize)
     n_blocks, products = -(-n_keys // block), block * d
-    present = np.zeros(n_blocks, np.uint8)
+    if fresh:
+        present[:] = 0
     scores = np.empty(block + fewest_keys(key.itemsize), key.dtype)
     leaf_first, leaf_count = np.empty(n_queries, np.int64), np.empty(n_queries, np.int64)
     for i0 in range(0, n_queries, width):
