@@ -21,7 +21,7 @@ from ._decide import (
     score_block,
 )
 from ._jit import compiled, part
-from ._rough import count_reaching, lead_blocks, pack_rough, raise_least, round_keys
+from ._rough import count_reaching, lead_blocks, pack_rough, pays, raise_least, round_keys
 from ._rows import sweep
 from ._sharing import share_turns
 from ._table_search import column_top
@@ -34,9 +34,8 @@ from ._vectors import (
     screen_block,
 )
 
-# Bytes pay where they leave at most itemsize blocks in so many to look at, each of which costs as
-# much as so many more products; so many panels without a failure make good for two with one.
-_WORTH, _LOOK, _FORGIVEN = 64, 200, 8
+# So many panels without a failure of bytes make good for two with one.
+_FORGIVEN = 8
 
 
 @part
@@ -194,12 +193,6 @@ def _thresholds(lanes, rule, slack, allowances, doubts, tables, p, n_blocks, top
 
 
 @part
-def _pays(found, lanes, n_blocks, products, itemsize):
-    """Whether so many blocks to look at, of so many products, are few beside what bytes save."""
-    return (found - lanes) * _WORTH * (products + _LOOK) <= n_blocks * lanes * products * itemsize
-
-
-@part
 def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough):
     """Turn the tables of panels start..stop-1 into winners and means.
 
@@ -237,7 +230,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
             found = count_reaching(tables, p, n_blocks, least)
             if found > lanes + lanes // 2:
                 lead_blocks(lanes, doubts, p, top, lead)
-                if _pays(
+                if pays(
                     count_reaching(tables, p, n_blocks, lead),
                     lanes,
                     n_blocks,
@@ -252,7 +245,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
                     found = count_reaching(tables, p, n_blocks, least)
                     for lane in range(width):
                         done[lane] = lead[lane]
-            if _pays(found, lanes, n_blocks, products, tables.itemsize):
+            if pays(found, lanes, n_blocks, products, tables.itemsize):
                 failures[slot] = max(failures[slot] - 1, -_FORGIVEN)
             else:
                 failures[slot] += _FORGIVEN // 2

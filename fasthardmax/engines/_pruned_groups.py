@@ -13,6 +13,7 @@ from .._problem import Problem
 from .._threads import for_each_range
 from . import _pruned_keys, _pruned_queries
 from ._arrays import readonly
+from ._pruned_bytes import Rough
 from ._vectors import geometry
 
 __all__ = [
@@ -78,6 +79,7 @@ class Keys(NamedTuple):
     sizes: NDArray[np.int64]
     floors: NDArray[np.float32]
     scale: float
+    rough: Rough | None = None  # the same keys in bytes
 
     @property
     def lists(self) -> list[Candidates]:

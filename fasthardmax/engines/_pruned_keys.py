@@ -289,15 +289,15 @@ def _sift_differences(
 def narrow(
     unit, size, best, start, stop, key, factor, tiles, norm, index, n_keys, floor, short, exactly,
     centres, caps, along, g, guard, coarse, absolute,
-    n_probes, probes, panel, table, vectors, unroll, out_tiles, out_norm, out_index,
+    n_probes, probes, panel, table, vectors, unroll, most, out_tiles, out_norm, out_index,
 ):  # fmt: skip
     """Find the keys that may win for a query of rows start..stop-1, group g of those aimed at.
 
     Returns their number, their largest norm, and what every query's winner reaches; the number is
     -1 where keys whose norm is at most ``floor``, none of which are given, may win too. ``best``
-    (n,), lower bounds of the queries' best scores, is raised by a few probed keys. The kept keys
-    are copied out where there is room for all; up to ``short`` given keys are all kept, uncopied.
-    If not ``exactly``, the number is an estimate and nothing is kept.
+    (n,), lower bounds of the queries' best scores, is raised by a few probed keys. Kept keys are
+    listed, and up to ``most`` of them copied out in tiles; up to ``short`` given keys are all kept,
+    unlisted. If not ``exactly``, the number is an estimate and nothing is kept.
     """
     d = unit.shape[1]
     number, single = unit.dtype.type, np.float32
@@ -357,12 +357,11 @@ def narrow(
         if 2 * passed * step > kept:
             break
     largest = single(0)
-    copied = kept <= len(out_norm)
+    copied = kept <= most
     for t in range(kept):
         j = out_index[t]
         largest = max(largest, norm[j])
-        out_index[t] = index[j]
+        out_index[t], out_norm[t] = index[j], norm[j]
         if copied:
-            out_norm[t] = norm[j]
             _put(key, index[j], factor, t, out_tiles)
     return kept, largest, least

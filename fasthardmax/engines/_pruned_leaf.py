@@ -14,25 +14,18 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from ._canonical import fewest_keys, reaching
-from ._decide import (
-    NO_MASK,
-    average_winners,
-    block_size,
-    find_winners,
-    pack,
-    padded_scores,
-)
+from ._canonical import fewest_keys
+from ._decide import NO_MASK, block_size, find_winners, pack
 from ._few_keys import decide
 from ._jit import compiled, part
 from ._pruned_keys import aim, narrow, spares
+from ._pruned_panels import gather, write_panel
+from ._pruned_rough import answer_roughly
 from ._table_search import column_top
-from ._vectors import VECTOR_BYTES, lowest_bit, prefetch, screen_block
+from ._vectors import VECTOR_BYTES, prefetch, screen_block
 
 __all__ = ["answer", "count_probes"]
 
-# Listed rows lie anywhere in memory: they are asked for so many ahead.
-_AHEAD = 16
 # The bytes of keys that share the second-level cache with packed queries.
 _KEY_BYTES = 1 << 16
 # Keys scored early, for lower bounds: so many or more, one of so many.
@@ -41,15 +34,6 @@ _LEAST_PROBES, _KEYS_PER_PROBE = 64, 64
 _USELESS = 0.75
 # So few keys are all scored canonically.
 _FEW = 384
-
-
-@part
-def _gather(source, index, start, stop, rows):
-    for j in range(start, stop):
-        prefetch(source, index[min(j + _AHEAD, stop - 1)])
-        row = index[j]
-        for f in range(source.shape[1]):
-            rows[j - start, f] = source[row, f]
 
 
 @part
@@ -86,28 +70,6 @@ def _thresholds(size, start, p, lanes, n_blocks, reach, absolute, tables, least)
 
 
 @part
-def _list(
-    asked, key, index, order, start, i0, lanes, least, block, n_keys, tables, p, best, scores,
-    first, last, indptr, indices,
-):  # fmt: skip
-    """Write all winners of a panel whose first and last ones are found."""
-    for lane in range(lanes):
-        i = i0 + lane
-        at = indptr[order[start + i]]
-        for blk in range(first[i] // block, last[lane] // block + 1):
-            if tables[p, blk, lane] < least[lane]:
-                continue
-            begin, end = blk * block, min((blk + 1) * block, n_keys)
-            padded_scores(asked, i, key, begin, end, scores)
-            for j in range(0, end - begin, fewest_keys(scores.itemsize)):
-                ties_here = reaching(scores, j, best[lane])
-                while ties_here:
-                    indices[at] = index[begin + j + lowest_bit(ties_here)]
-                    ties_here &= ties_here - np.uint64(1)
-                    at += 1
-
-
-@part
 def _decide_few(
     asked, i0, lanes, key, n_keys, panels, tables, p, least, best, last, first, count, vectors
 ):  # fmt: skip
@@ -134,7 +96,7 @@ def _answer_leaf(
     block = n_keys if few else block_size(n_keys, query.shape[1], query.itemsize)
     stride = max(1, _KEY_BYTES // (block * max(1, query.shape[1]) * query.itemsize))
     n_panels, n_blocks = -(-n_queries // width), -(-n_keys // block)
-    _gather(query, order, start, stop, asked)
+    gather(query, order, start, stop, asked, 0)
     if not few:
         _screen(asked, n_queries, key, n_keys, block, stride, panels, tables, vectors, unroll)
     least = np.empty(width, query.dtype)
@@ -144,7 +106,6 @@ def _answer_leaf(
     scores = np.empty(block + fewest_keys(tables.itemsize), query.dtype)
     leaf_first = np.empty(n_panels * width, np.int64)
     leaf_count = np.empty(n_panels * width, np.int64)
-    rows = order[start:stop]
     for p in range(n_panels):
         i0 = p * width
         lanes = min(width, n_queries - i0)
@@ -161,20 +122,11 @@ def _answer_leaf(
                 asked, key, i0, lanes, False, NO_MASK, allowed, panels, least, block, n_blocks,
                 n_keys, tables, p, tries, best, last, scores, leaf_first, leaf_count,
             )  # fmt: skip
-        if len(indptr):
-            _list(
-                asked, key, index, order, start, i0, lanes, least, block, n_keys, tables, p, best,
-                scores, leaf_first, last, indptr, indices,
-            )  # fmt: skip
-            continue
-        average_winners(
-            asked, key, value, i0, lanes, False, NO_MASK, allowed, panels, least,
-            block, n_keys, tables, p, best, last, scores, ties, rows, index,
-            leaf_first, leaf_count, mean,
+        write_panel(
+            asked, key, index, order, start, i0, lanes, least, block, n_keys, tables, p, best,
+            scores, leaf_first, last, leaf_count, value, allowed, panels, ties, mean, first, count,
+            indptr, indices,
         )  # fmt: skip
-        for i in range(i0, i0 + lanes):
-            first[rows[i]] = index[leaf_first[i]]
-            count[rows[i]] = leaf_count[i]
 
 
 @register_jitable
@@ -189,8 +141,12 @@ def answer(
     tiles, norm, which, starts, sizes, floors, guard, coarse, absolute,
     probes, probe_panel, table, centres, caps, along, out_tiles, out_norm, out_index, rows, read,
     asked, panels, tables, allowed, ties, mean, first, count, indptr, indices, vectors, unroll,
+    rough, useless,
 ):  # fmt: skip
-    """Answer rows start..stop-1, ``leaf`` at a time; returns how many keys were screened for them.
+    """Answer rows start..stop-1, ``leaf`` at a time.
+
+    Returns how many keys were screened for them, and whether bytes did not pay somewhere. Where it
+    is ``useless`` to look which keys of the only list a leaf keeps, all are screened.
 
     List c of the keys that may win is the ``sizes[c]`` from ``starts[c]`` on; a leaf looks at the
     shortest that does, by ``floors``. ``read`` is ``rows``, for reading.
@@ -198,7 +154,9 @@ def answer(
     d = query.shape[1]
     n_lists, c = len(starts), 0
     borders = np.empty((1, 2), np.int64)
-    useless, reach = False, np.float32(-np.inf)
+    reach, fine = np.float32(-np.inf), False
+    listed = gathered = False  # all keys of a list: their numbers, their bytes
+    longest = np.float32(0)
     screened = 0
     for begin in range(start, stop, leaf):
         end = min(begin + leaf, stop)
@@ -208,16 +166,17 @@ def answer(
             at, among = starts[c], sizes[c]
             if useless:
                 found = among
-                for j in range(among):
-                    largest = max(largest, norm[at + j])
+                for j in range(0 if listed else among):
+                    longest = max(longest, norm[at + j])
                     out_index[j] = which[at + j]
+                listed, largest = True, longest
                 break
             n_probes = count_probes(among, len(probes))
             aim(unit, borders, guard, tiles[at * d :], among, centres, caps, along)
             found, largest, reach = narrow(
                 unit, size, best, begin, end, key, factor, tiles[at * d :], norm[at:], which[at:],
                 among, floors[c], 0, True, centres, caps, along, 0, guard, coarse, absolute,
-                n_probes, probes, probe_panel, table, vectors, unroll,
+                n_probes, probes, probe_panel, table, vectors, unroll, 0,
                 out_tiles, out_norm, out_index,
             )  # fmt: skip
             if found < 0:
@@ -225,16 +184,31 @@ def answer(
                 while not spares(floors[c], reach, coarse):
                     c += 1
         # Neighbours reach about as much.
-        useless = n_lists == 1 and found > _USELESS * among
+        useless |= n_lists == 1 and found > _USELESS * among
         while c and spares(floors[c - 1], reach, coarse):
             c -= 1
-        all_keys = found == len(key)
-        if not all_keys:
-            _gather(key, out_index, 0, found, rows)
-        _answer_leaf(
-            query, size, order, begin, end, key if all_keys else read, out_index, found, value,
-            guard * largest, absolute, asked, panels, tables, allowed, ties, mean, first, count,
-            indptr, indices, vectors, unroll,
-        )  # fmt: skip
+        answered = 0
+        if rough is not None:
+            # Where bytes do not pay for a panel, they will not for its neighbours.
+            if found > _FEW and not fine:
+                if not gathered:
+                    gather(rough[0], out_index, 0, found, rough[9], 0)
+                gather(query, order, begin, end, asked, 0)
+                answered = answer_roughly(
+                    size, order, begin, end, key, out_index, found, value, guard * largest,
+                    absolute, asked, rows, read, allowed, ties, mean, first, count, indptr, indices,
+                    rough, not gathered,
+                )  # fmt: skip
+                gathered = listed
+                fine = answered < end - begin
+        if begin + answered < end:
+            all_keys = found == len(key)
+            if not all_keys:
+                gather(key, out_index, 0, found, rows, 0)
+            _answer_leaf(
+                query, size, order, begin + answered, end, key if all_keys else read, out_index,
+                found, value, guard * largest, absolute, asked, panels, tables, allowed, ties, mean,
+                first, count, indptr, indices, vectors, unroll,
+            )  # fmt: skip
         screened += found * (end - begin)
-    return screened
+    return screened, fine

@@ -24,6 +24,7 @@ __all__ = [
     "count_reaching",
     "lead_blocks",
     "pack_rough",
+    "pays",
     "raise_least",
     "round_keys",
     "rounding_length",
@@ -31,6 +32,9 @@ __all__ = [
 
 HALF_RANGE = 127
 _PARTS = 256  # of one, in which what rounding leaves is summed up
+# Bytes pay where they leave at most itemsize blocks in so many to look at, each of which costs as
+# much as so many more products.
+_WORTH, _LOOK = 64, 200
 # Of one part: a half by rounding it, the rest for float32's own in x/a, at most 127 * 2 ** -23.
 _PART_ERROR = 0.51
 
@@ -133,6 +137,12 @@ def count_reaching(tables, p, n_blocks, least):
         for lane in range(0, width, VECTOR_BYTES // itemsize_of(tables)):
             found += bit_count(hits(tables, at + blk * width + lane, least, lane))
     return found
+
+
+@part
+def pays(found, lanes, n_blocks, products, itemsize):
+    """Whether so many blocks to look at, of so many products, are few beside what bytes save."""
+    return (found - lanes) * _WORTH * (products + _LOOK) <= n_blocks * lanes * products * itemsize
 
 
 @part

@@ -353,7 +353,7 @@ def _take_room(room: _Room) -> tuple[list[tuple[NDArray[Any], ...]], tuple[NDArr
 def _places(
     plan: _Plan, dtype: np.dtype[Any], d: int, masked: bool, slots: int
 ) -> tuple[NDArray[Any], ...]:
-    """What each thread writes to, in whole vectors; tables belong to entries where keys are shared."""
+    """What each thread writes to, in whole vectors; where few ask, tables belong to entries."""
     width = plan.width
     owners = plan.n_panels // plan.panels if plan.few else slots
     shapes: tuple[tuple[tuple[int, ...], Any], ...] = (

@@ -24,6 +24,7 @@ from ..numerics import screening_slack
 from . import _pruned_keys, _pruned_leaf
 from ._arrays import readonly
 from ._decide import MOST_BLOCKS, TIES
+from ._pruned_bytes import room_for_rough, round_keys
 from ._pruned_groups import (
     Candidates,
     Groups,
@@ -38,6 +39,8 @@ from ._pruned_groups import (
 _TOGETHER = 4
 # Keys scored early, for lower bounds: in top groups, and in leaves at most.
 _PROBES, _MOST_PROBES = 128, 1024
+# So many top groups are looked at leaf by leaf after one where bytes did not pay.
+_PAUSE = 16
 # Of so few keys a top group keeps all.
 _SHORT = 1 << 13
 
@@ -151,7 +154,8 @@ class _Narrowing:
         def level(n_groups: int, n_copied: int) -> _Level:
             return _Level(
                 np.empty((n_groups, d), dtype), np.empty((n_groups, 2), dtype),
-                np.empty((n_groups, n), np.float32), *room(n_copied, d), np.empty(n, np.int64),
+                np.empty((n_groups, n), np.float32), room(n_copied, d)[0], np.empty(n, np.float32),
+                np.empty(n, np.int64),
             )  # fmt: skip
 
         # A top group's list longer than this is not copied: its leaves read all keys. Theirs need
@@ -166,7 +170,7 @@ class _Narrowing:
 
     def narrow(
         self, level: _Level, g: int, start: int, stop: int, among: Candidates, n_probes: int,
-        short: int = 0, exactly: bool = True,
+        short: int = 0, exactly: bool = True, most: int = 0,
     ) -> int:  # fmt: skip
         """How many of ``among`` may win for rows start..stop-1; ``level`` gets them if not all.
 
@@ -175,10 +179,10 @@ class _Narrowing:
         """
         groups = self.groups
         kept: int
-        kept, _, _ = _pruned_keys.narrow(
+        kept, _, self.reach = _pruned_keys.narrow(
             groups.unit, groups.size, self.best, start, stop, self.key, self.factor, *among, short,
             exactly, *level[:3], g, *self.guards, self.absolute, n_probes, self.probes, self.panel,
-            self.table, groups.shape.vectors, groups.shape.unroll, *level[3:],
+            self.table, groups.shape.vectors, groups.shape.unroll, most, *level[3:],
         )  # fmt: skip
         return kept
 
@@ -204,6 +208,7 @@ class _Search:
         shape = narrowing.groups.shape
         self.narrowing, self.keys, self.lists = narrowing, keys, keys.lists
         self.screened = 0
+        self.likely, self.pause = 0, 0
         n_panels = shape.leaf // shape.width
         self.query = readonly(problem.query[problem.query_of[b]])
         self.value = readonly(problem.value[problem.value_of[b]])
@@ -215,44 +220,68 @@ class _Search:
             np.empty((n_panels, MOST_BLOCKS, shape.width), dtype),
             np.empty((0, 0), bool),
         )  # fmt: skip
+        self.rough = room_for_rough(keys.rough, problem) if keys.rough is not None else None
         self.outputs = (
             TIES[problem.ties], answer.mean[b], answer.first[b], answer.count[b], indptr, indices,
         )  # fmt: skip
 
     def visit(self, tops: list[tuple[int, int]]) -> None:
         """Answer the queries of the groups ``tops``."""
-        for c, among in enumerate(self.lists):
-            self.narrowing.aim(self.narrowing.top, tops, among)
-            tops = [top for g, top in enumerate(tops) if not self._visit(g, *top, c)]
-            if not tops:
-                break
+        # Neighbours reach about as much, and so need the same list.
+        waiting = [(self.likely, top) for top in tops]
+        while waiting:
+            c = min(waiting)[0]
+            now = [top for at, top in waiting if at == c]
+            waiting = [(at, top) for at, top in waiting if at != c]
+            self.narrowing.aim(self.narrowing.top, now, self.lists[c])
+            for g, top in enumerate(now):
+                if not self._visit(g, *top, c):
+                    waiting.append((max(c + 1, self._needed()), top))
+
+    def _needed(self) -> int:
+        """The shortest list that is enough for what the rows looked at last reach."""
+        reach, coarse = self.narrowing.reach, np.float32(self.narrowing.guards[1])
+        return next(
+            c
+            for c, f in enumerate(self.keys.floors)
+            if _pruned_keys.spares.py_func(f, reach, coarse)
+        )
 
     def _visit(self, g: int, start: int, stop: int, c: int) -> bool:
         """Answer the queries of group g of those aimed at, if the keys of list ``c`` are enough."""
         level, keys, among = self.narrowing.top, self.keys, self.lists[c]
-        n = self.narrowing.narrow(level, g, start, stop, among, _PROBES, _SHORT)
+        in_bytes = self.rough is not None and self.pause == 0
+        most, short = (0, 0) if in_bytes else (among.n // 2, _SHORT)
+        n = self.narrowing.narrow(level, g, start, stop, among, _PROBES, short, most=most)
         if n < 0:
             return False
-        if n < among.n and n <= len(level.norm):
+        self.likely = self._needed()
+        if n < among.n and (in_bytes or n <= most):
             lists = (
                 *level[3:], np.zeros(1, np.int64), np.array([n]), np.zeros(1, np.float32)
             )  # fmt: skip
         else:
-            floors = np.append(keys.floors[:c], np.float32(0))
-            lists = (*keys[:3], keys.starts[: c + 1], keys.sizes[: c + 1], floors)
-        self._answer(start, stop, lists)
+            first, floors = (c if in_bytes else 0), np.append(keys.floors[:c], np.float32(0))
+            lists = (
+                *keys[:3], keys.starts[first : c + 1], keys.sizes[first : c + 1], floors[first:]
+            )  # fmt: skip
+        self._answer(start, stop, lists, in_bytes)
         return True
 
-    def _answer(self, start: int, stop: int, lists: tuple[NDArray[Any], ...]) -> None:
+    def _answer(
+        self, start: int, stop: int, lists: tuple[NDArray[Any], ...], useless: bool
+    ) -> None:
         narrowing = self.narrowing
         groups = narrowing.groups
-        self.screened += _pruned_leaf.answer(
+        screened, failed = _pruned_leaf.answer(
             self.query, groups.unit, groups.size, groups.order, narrowing.best, start, stop,
             groups.shape.leaf, narrowing.key, narrowing.factor, self.value, *lists,
             *narrowing.guards, narrowing.absolute, narrowing.probes, narrowing.panel,
             narrowing.table, *self.workspace, *self.outputs, groups.shape.vectors,
-            groups.shape.unroll,
+            groups.shape.unroll, self.rough, useless,
         )  # fmt: skip
+        self.screened += screened
+        self.pause = _PAUSE if failed else max(0, self.pause - 1)
 
 
 def _search_entry(
@@ -294,7 +323,7 @@ def _search(
         q, k = int(problem.query_of[b]), int(problem.key_of[b])
         # Only the latest are held: batch entries that share them are neighbours.
         if k not in keys:
-            keys = {k: arrange_keys(problem, k)}
+            keys = {k: arrange_keys(problem, k)._replace(rough=round_keys(problem, k))}
         if (q, k) not in groups:
             groups = {(q, k): arrange_queries(problem, q, keys[k].scale)}
         part = indptr[b * problem.n_queries :]

@@ -1,0 +1,80 @@
+"""Keys in bytes for the pruned engine, and the room in which a thread screens them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._problem import Problem
+from .._threads import for_each_range
+from . import _pruned_rough
+from ._arrays import readonly
+from ._decide import MOST_BLOCKS
+from ._rough import HALF_RANGE, rounding_length
+from ._vectors import MULTIPLIES_BYTES, panel_of_sums
+
+__all__ = ["Rough", "room_for_rough", "round_keys"]
+
+# Features and keys for which bytes pay.
+_FROM, _TO, _LEAST_KEYS = 4, 1 << 16, 1 << 11
+_ROUNDED_ROWS, _TURNS = 512, 16
+
+
+class Rough(NamedTuple):
+    """Keys of a batch entry in multiples of a unit, as :mod:`_rough` rounds them."""
+
+    words: NDArray[np.int32]  # four features in each
+    bounds: tuple[Any, Any, Any, Any]  # unit, least peak of a query, largest |y| and |K + y|
+
+
+def round_keys(problem: Problem, k: int) -> Rough | None:
+    """The keys of entry ``k`` in bytes, where that may pay."""
+    n, d, number = problem.n_keys, problem.n_features, problem.dtype.type
+    tiny = float(np.finfo(problem.dtype).tiny) * 2.0**20  # scales are far from under- and overflow
+    peak = problem.key_peak[k].max(initial=0)
+    if not (MULTIPLIES_BYTES and _FROM <= d <= _TO and n >= _LEAST_KEYS and peak > tiny):
+        return None
+    inverse = number(HALF_RANGE) / number(peak)
+    unit = 1 / inverse
+    rounded = np.empty((1, n, -(-d // 4) * 4), np.uint8)
+    rounded[..., d:] = 0
+    kept, missed = np.zeros((2, -(-n // _ROUNDED_ROWS)), np.int64)
+    key = readonly(problem.key[k : k + 1])
+
+    def turns(start: int, stop: int) -> None:
+        _pruned_rough.round_some(
+            start, stop, key, np.array([inverse]), _ROUNDED_ROWS, rounded, kept, missed
+        )
+
+    for_each_range(turns, len(kept), _TURNS, problem.num_threads)
+    near = rounding_length.py_func(int(missed.max()), d)
+    far = 1.0001 * (float(kept.max()) ** 0.5 + near)
+    least_peak = max(1.0, HALF_RANGE / float(unit)) * tiny
+    bounds = (unit, number(least_peak), number(1.0001 * near), number(far))
+    return Rough(rounded.view(np.int32)[0], bounds)
+
+
+def room_for_rough(rough: Rough, problem: Problem) -> tuple[Any, ...]:
+    """What the kernels take: the keys, places for a panel of queries, its table and its winners."""
+    n, dtype = problem.n_keys, problem.dtype
+    width, vectors, _ = panel_of_sums(dtype.itemsize)
+    n_words = rough.words.shape[1]
+    row = np.zeros((1, 4 * n_words), np.int8)
+    return (
+        readonly(rough.words),
+        rough.bounds,
+        row,
+        row.view(np.int32),
+        np.zeros((1, n_words * width), np.int32),
+        np.zeros((1, width), np.int32),
+        np.zeros((1, width), dtype),
+        np.zeros((1, width), dtype),
+        np.empty((1, MOST_BLOCKS, width), dtype),
+        np.empty((n, n_words), np.int32),
+        np.empty((5, width), dtype),
+        np.empty((2, width), np.int64),
+        np.zeros(MOST_BLOCKS, np.uint8),
+        vectors,
+    )
