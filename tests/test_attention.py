@@ -296,33 +296,3 @@ def test_it_is_the_limit_of_softmax_attention(engine: str, d: int) -> None:
     np.testing.assert_allclose(
         hardmax_attention(query, key, value, engine=engine), softmax, rtol=1e-12
     )
-
-
-@pytest.mark.parametrize("d", [2, 3, 20])
-def test_what_is_kept_between_calls_does_not_show(d: int) -> None:
-    """Other shapes, dtypes, masks and numbers of threads come in between."""
-    rng = np.random.default_rng(d)
-    cases = []
-    for dtype in (np.float32, np.float64):
-        for m, n in ((300, 300), (301, 299), (300, 40)):
-            query, key = (rng.standard_normal((rows, d)).astype(dtype) for rows in (m, n))
-            for causal in (False, True):
-                expected = hardmax_attention(query, key, key, is_causal=causal, engine="reference")
-                cases.append((query, key, causal, expected))
-    for _ in range(2):
-        for at in rng.permutation(len(cases)):
-            query, key, causal, expected = cases[at]
-            for threads in (1, 2, 3):
-                found = hardmax_attention(
-                    query, key, key, is_causal=causal, engine="direct", num_threads=threads
-                )
-                assert_same_bits(found, expected)
-
-
-@pytest.mark.parametrize("engine", ["compiled", "direct"])
-def test_a_view_of_the_keys_as_queries(engine: str) -> None:
-    """All of them, some of them, and as many in another order."""
-    key = np.random.default_rng(1).standard_normal((200, 3))
-    for query in (key[:], key[:150], key[::-1], key.reshape(3, 200).T, key[1:]):
-        expected = hardmax_attention(query, key, key, engine="reference")
-        assert_same_bits(hardmax_attention(query, key, key, engine=engine), expected)

@@ -153,3 +153,35 @@ def test_many_features(dtype, d):
         )
         assert_same_bits(found.indptr, expected.indptr)
         assert_same_bits(found.indices, expected.indices)
+
+
+@pytest.mark.parametrize("d", [2, 3, 20])
+def test_what_is_kept_between_calls_does_not_show(d):
+    """Other shapes, dtypes, masks and numbers of threads come in between."""
+    rng = np.random.default_rng(d)
+    cases = []
+    for dtype in (np.float32, np.float64):
+        for m, n in ((300, 300), (301, 299), (300, 40)):
+            query, key = (rng.standard_normal((rows, d)).astype(dtype) for rows in (m, n))
+            for causal in (False, True):
+                expected = fh.hardmax_attention(
+                    query, key, key, is_causal=causal, engine="reference"
+                )
+                cases.append((query, key, causal, expected))
+    for _ in range(2):
+        for at in rng.permutation(len(cases)):
+            query, key, causal, expected = cases[at]
+            for threads in (1, 2, 3):
+                found = fh.hardmax_attention(
+                    query, key, key, is_causal=causal, engine="direct", num_threads=threads
+                )
+                assert_same_bits(found, expected)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "direct"])
+def test_a_view_of_the_keys_as_queries(engine):
+    """All of them, some of them, and as many in another order."""
+    key = np.random.default_rng(1).standard_normal((200, 3))
+    for query in (key[:], key[:150], key[::-1], key.reshape(3, 200).T, key[1:]):
+        expected = fh.hardmax_attention(query, key, key, engine="reference")
+        assert_same_bits(fh.hardmax_attention(query, key, key, engine=engine), expected)
