@@ -140,12 +140,9 @@ def answer(
     tiles, norm, which, starts, sizes, floors, guard, coarse, absolute,
     probes, probe_panel, table, centres, caps, along, out_tiles, out_norm, out_index, rows, read,
     asked, panels, tables, allowed, ties, mean, first, count, indptr, indices, vectors, unroll,
-    rough, useless,
+    rough,
 ):  # fmt: skip
-    """Answer rows start..stop-1, ``leaf`` at a time.
-
-    Returns how many keys were screened for them, and whether bytes did not pay somewhere. Where it
-    is ``useless`` to look which keys of the only list a leaf keeps, all are screened.
+    """Answer rows start..stop-1, ``leaf`` at a time; returns how many keys were screened for them.
 
     List c of the keys that may win is the ``sizes[c]`` from ``starts[c]`` on; a leaf looks at the
     shortest that does, by ``floors``. ``read`` is ``rows``, for reading.
@@ -153,7 +150,7 @@ def answer(
     d = query.shape[1]
     n_lists, c = len(starts), 0
     borders = np.empty((1, 2), np.int64)
-    reach, fine = np.float32(-np.inf), False
+    useless, reach, fine = False, np.float32(-np.inf), False
     listed = gathered = False  # all keys of a list: their numbers, their bytes
     longest = np.float32(0)
     screened = 0
@@ -210,4 +207,4 @@ def answer(
                 first, count, indptr, indices, vectors, unroll,
             )  # fmt: skip
         screened += found * (end - begin)
-    return screened, fine
+    return screened
