@@ -184,7 +184,7 @@ def answer(
         while c and spares(floors[c - 1], reach, coarse):
             c -= 1
         answered = 0
-        if rough is not None:
+        if rough is not None:  # noqa: SIM102  # alone, Numba leaves out what cannot run
             # Where bytes do not pay for a panel, they will not for its neighbours.
             if found > _FEW and not fine:
                 if not gathered:
