@@ -18,7 +18,7 @@ from ._vectors import MULTIPLIES_BYTES, panel_of_sums
 __all__ = ["Rough", "room_for_rough", "round_keys"]
 
 # Features and keys for which bytes pay.
-_FROM, _TO, _LEAST_KEYS = 4, 1 << 16, 1 << 11
+_FROM, _TO, _LEAST_KEYS = 12, 1 << 16, 1 << 11
 _ROUNDED_ROWS, _TURNS = 512, 16
 
 

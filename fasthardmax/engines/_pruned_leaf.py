@@ -141,12 +141,9 @@ def answer(
     tiles, norm, which, starts, sizes, floors, guard, coarse, absolute,
     probes, probe_panel, table, centres, caps, along, out_tiles, out_norm, out_index, rows, read,
     asked, panels, tables, allowed, ties, mean, first, count, indptr, indices, vectors, unroll,
-    rough, useless,
+    rough,
 ):  # fmt: skip
-    """Answer rows start..stop-1, ``leaf`` at a time.
-
-    Returns how many keys were screened for them, and whether bytes did not pay somewhere. Where it
-    is ``useless`` to look which keys of the only list a leaf keeps, all are screened.
+    """Answer rows start..stop-1, ``leaf`` at a time; returns how many keys were screened for them.
 
     List c of the keys that may win is the ``sizes[c]`` from ``starts[c]`` on; a leaf looks at the
     shortest that does, by ``floors``. ``read`` is ``rows``, for reading.
@@ -154,7 +151,7 @@ def answer(
     d = query.shape[1]
     n_lists, c = len(starts), 0
     borders = np.empty((1, 2), np.int64)
-    reach, fine = np.float32(-np.inf), False
+    useless, reach, fine = False, np.float32(-np.inf), False
     listed = gathered = False  # all keys of a list: their numbers, their bytes
     longest = np.float32(0)
     screened = 0
@@ -188,7 +185,7 @@ def answer(
         while c and spares(floors[c - 1], reach, coarse):
             c -= 1
         answered = 0
-        if rough is not None:
+        if rough is not None:  # noqa: SIM102  # alone, Numba leaves out what cannot run
             # Where bytes do not pay for a panel, they will not for its neighbours.
             if found > _FEW and not fine:
                 if not gathered:
@@ -211,4 +208,4 @@ def answer(
                 first, count, indptr, indices, vectors, unroll,
             )  # fmt: skip
         screened += found * (end - begin)
-    return screened, fine
+    return screened

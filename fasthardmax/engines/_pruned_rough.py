@@ -54,7 +54,7 @@ def answer_roughly(
     Unless the list is ``fresh``, some of its keys are in ``rows`` already.
     """
     (
-        words, bounds, row, row_words, panel, offset, scale, doubt, tables, small, numbers,
+        _, bounds, row, row_words, panel, offset, scale, doubt, tables, small, numbers,
         counters, present, vectors,
     ) = rough  # fmt: skip
     unit, least_peak, near, far = bounds

@@ -39,8 +39,6 @@ from ._pruned_groups import (
 _TOGETHER = 4
 # Keys scored early, for lower bounds: in top groups, and in leaves at most.
 _PROBES, _MOST_PROBES = 128, 1024
-# So many top groups are looked at leaf by leaf after one where bytes did not pay.
-_PAUSE = 16
 # Of so few keys a top group keeps all.
 _SHORT = 1 << 13
 
@@ -208,7 +206,7 @@ class _Search:
         shape = narrowing.groups.shape
         self.narrowing, self.keys, self.lists = narrowing, keys, keys.lists
         self.screened = 0
-        self.likely, self.pause = 0, 0
+        self.likely = 0
         n_panels = shape.leaf // shape.width
         self.query = readonly(problem.query[problem.query_of[b]])
         self.value = readonly(problem.value[problem.value_of[b]])
@@ -250,38 +248,31 @@ class _Search:
     def _visit(self, g: int, start: int, stop: int, c: int) -> bool:
         """Answer the queries of group g of those aimed at, if the keys of list ``c`` are enough."""
         level, keys, among = self.narrowing.top, self.keys, self.lists[c]
-        in_bytes = self.rough is not None and self.pause == 0
-        most, short = (0, 0) if in_bytes else (among.n // 2, _SHORT)
-        n = self.narrowing.narrow(level, g, start, stop, among, _PROBES, short, most=most)
+        most = len(self.narrowing.key) // 2
+        n = self.narrowing.narrow(level, g, start, stop, among, _PROBES, _SHORT, most=most)
         if n < 0:
             return False
         self.likely = self._needed()
-        if n < among.n and (in_bytes or n <= most):
+        if n < among.n and n <= most:
             lists = (
                 *level[3:], np.zeros(1, np.int64), np.array([n]), np.zeros(1, np.float32)
             )  # fmt: skip
         else:
-            first, floors = (c if in_bytes else 0), np.append(keys.floors[:c], np.float32(0))
-            lists = (
-                *keys[:3], keys.starts[first : c + 1], keys.sizes[first : c + 1], floors[first:]
-            )  # fmt: skip
-        self._answer(start, stop, lists, in_bytes)
+            floors = np.append(keys.floors[:c], np.float32(0))
+            lists = (*keys[:3], keys.starts[: c + 1], keys.sizes[: c + 1], floors)
+        self._answer(start, stop, lists)
         return True
 
-    def _answer(
-        self, start: int, stop: int, lists: tuple[NDArray[Any], ...], useless: bool
-    ) -> None:
+    def _answer(self, start: int, stop: int, lists: tuple[NDArray[Any], ...]) -> None:
         narrowing = self.narrowing
         groups = narrowing.groups
-        screened, failed = _pruned_leaf.answer(
+        self.screened += _pruned_leaf.answer(
             self.query, groups.unit, groups.size, groups.order, narrowing.best, start, stop,
             groups.shape.leaf, narrowing.key, narrowing.factor, self.value, *lists,
             *narrowing.guards, narrowing.absolute, narrowing.probes, narrowing.panel,
             narrowing.table, *self.workspace, *self.outputs, groups.shape.vectors,
-            groups.shape.unroll, self.rough, useless,
+            groups.shape.unroll, self.rough,
         )  # fmt: skip
-        self.screened += screened
-        self.pause = _PAUSE if failed else max(0, self.pause - 1)
 
 
 def _search_entry(
