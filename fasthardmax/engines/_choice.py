@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from types import ModuleType
@@ -24,8 +25,8 @@ LEAST_WORK = 1 << 20
 # it has spent as many, loading was due. So neither one call nor a thousand cost twice the least.
 LOADING_WORK = 1 << 33  # the direct engine, beside the compiled one
 SELECTIVE_LOADING_WORK = 1 << 37  # one of the others, beside the direct one
-# Once an engine promises to take less than this share of all pairs, no other is asked.
-_FEW = 0.27
+# The next engine looks at the data if it may take less than this share of what one before promises.
+_MUCH = 0.5
 # Whether bytes serve is asked only for what takes less than this share of all pairs without them.
 _BETTER = 0.8
 _spent = 0
@@ -67,10 +68,8 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
         able, others[name] = engine.can_run(problem)
         if not able:
             continue
-        if forecasts and fastest < _FEW * all_pairs:
-            others[name] = "not asked: a look at the data would not pay"
-            continue
-        forecasts[name] = engine.load().forecast(problem, products, min(all_pairs, fastest))
+        rival = min(all_pairs, _MUCH * fastest) if forecasts else all_pairs
+        forecasts[name] = engine.load().forecast(problem, products, rival)
         fastest = min(fastest, forecasts[name].nanoseconds)
     # All pairs take longer where bytes do not serve, which is looked at where that would matter.
     if all_pairs <= fastest < _BETTER * products and not direct.bytes_serve(problem):
@@ -79,6 +78,8 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
         others[name] = f"forecast: {nanoseconds / all_pairs:.2g} of the time of all pairs"
         if nanoseconds >= all_pairs:
             others[name] = "may take longer than all pairs"
+        if nanoseconds == math.inf:
+            others[name] = "no gain to expect that would be worth a look at the data"
     if fastest >= all_pairs:
         return Choice(ENGINES["direct"], "no other promises to be faster", others)
     best = min(forecasts, key=lambda name: forecasts[name].nanoseconds)

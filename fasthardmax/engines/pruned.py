@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,8 @@ _NARROW = {8: 0.35, 4: 0.5}
 _WORTH_A_LOOK = {8: 1.5e9, 4: 3e9}
 # A look ends after so many leaves if by then another engine plainly takes half as long, or even so
 # many times the share of pairs would leave it the slower one.
-_FEWEST_LEAVES, _PLAINLY = 3, 16
+_FEWEST_LEAVES, _PLAINLY = 4, 64
+_ERRORS = 2
 
 _NO_LIST = np.empty(0, np.int64)
 
@@ -116,10 +118,10 @@ def estimate(problem: Problem, enough: float = 1.0) -> tuple[float, Prepared | N
     grouped as all of them would be, into leaves a half or a quarter as full, and for eight of those
     the keys that may win are counted, or for fewer where the share is soon more than ``enough`` or
     a small part of it.
-    Narrower leaves keep fewer keys: where the share exceeds 0.05 the estimate is mostly up to a
-    third too low, and it may miss the few leaves that lie across clusters. Arranging the keys, in
-    O(S d), is most of the cost, and is handed on to the search; grouping takes O(L**1.5 d), each
-    leaf one pass over the longest keys, or all.
+    Where leaves differ, few keep most keys, and a sample misses those and the outermost queries of
+    others: two standard errors are added, by which most estimates come within a third of the share.
+    Arranging the keys, in O(S d), is most of the cost, and is handed on to the search; grouping
+    takes O(L**1.5 d), each leaf one pass over the longest keys, or all.
     """
     if problem.n_pairs == 0:
         return 0.0, None
@@ -129,13 +131,13 @@ def estimate(problem: Problem, enough: float = 1.0) -> tuple[float, Prepared | N
     groups, leaves = arrange_some_queries(problem, q, prepared.centres, keys.scale)
     best = np.full(len(groups.unit), -np.inf, problem.dtype)
     narrowing = _Narrowing(problem, 0, keys, groups, best)
-    among = pairs = 0
-    for i, (start, stop) in enumerate(leaves):
-        among += (stop - start) * narrowing.count_for_leaf(start, stop, keys.lists)
-        pairs += (stop - start) * problem.n_keys
-        if i >= _FEWEST_LEAVES - 1 and not enough / _PLAINLY < among / pairs < enough:
+    shares: list[float] = []
+    for start, stop in leaves:
+        shares.append(narrowing.count_for_leaf(start, stop, keys.lists) / problem.n_keys)
+        if len(shares) >= _FEWEST_LEAVES and not enough / _PLAINLY < fmean(shares) < enough:
             break
-    return among / pairs, prepared
+    error = pstdev(shares) / math.sqrt(len(shares))
+    return min(1.0, fmean(shares) + _ERRORS * error), prepared
 
 
 class _Level(NamedTuple):
