@@ -43,7 +43,7 @@ _ROWS_PER_RANGE = 1 << 13
 _LONGEST, _LEAST_LONGEST = (1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64), 256
 _NORMS = 1 << 12  # norms looked at
 # A sample groups one query in so many, of few queries and of many, and looks at so many leaves.
-_ROWS_PER_ROW_SAMPLED, _MANY, _LEAVES_SAMPLED = (8, 16), 1 << 15, 8
+_ROWS_PER_ROW_SAMPLED, _MANY, _LEAVES_SAMPLED = (8, 16), 1 << 15, 12
 
 
 class Shape(NamedTuple):

@@ -55,7 +55,7 @@ _WORTH_A_LOOK = {8: 1.5e9, 4: 3e9}
 # A look ends after so many leaves if by then another engine plainly takes half as long, or even so
 # many times the share of pairs would leave it the slower one.
 _FEWEST_LEAVES, _PLAINLY = 4, 64
-_ERRORS = 2
+_ERRORS = 2  # standard errors of the share that are added to it
 
 _NO_LIST = np.empty(0, np.int64)
 
@@ -115,9 +115,10 @@ def estimate(problem: Problem, enough: float = 1.0) -> tuple[float, Prepared | N
     """The share of query-key pairs that :func:`run` would screen, from a few leaves of a sample.
 
     Only the first batch entry is looked at. An eighth of its queries, or a sixteenth of many, is
-    grouped as all of them would be, into leaves a half or a quarter as full, and for eight of those
-    the keys that may win are counted, or for fewer where the share is soon more than ``enough`` or
-    a small part of it.
+    grouped as all of them would be, into leaves a half or a quarter as full. The keys that may win
+    are counted for a dozen of these, or for fewer where the share is soon more than ``enough`` or a
+    small part of it.
+
     Where leaves differ, few keep most keys, and a sample misses those and the outermost queries of
     others: two standard errors are added, by which most estimates come within a third of the share.
     Arranging the keys, in O(S d), is most of the cost, and is handed on to the search; grouping
