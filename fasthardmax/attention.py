@@ -128,7 +128,7 @@ def hardmax_attention(
         enable_gqa=enable_gqa,
         num_threads=num_threads,
     )
-    mean = engines.resolve(engine, problem).run(problem).mean
+    mean = engines.Runner(engine, problem).run(problem).mean
     if problem.sums_may_overflow:
         check_mean("value", mean)
     return mean.reshape(*lead, *mean.shape[1:])
@@ -189,11 +189,11 @@ def hardmax_winners(
         enable_gqa=enable_gqa,
         num_threads=num_threads,
     )
-    module = engines.resolve(engine, problem)
-    answer = module.run(problem)
+    runner = engines.Runner(engine, problem)
+    answer = runner.run(problem)
     indptr = indices = None
     if return_all:
         indptr = np.concatenate([[0], np.cumsum(answer.count.reshape(-1))]).astype(np.int64)
-        indices = module.list_winners(problem, answer, indptr)
+        indices = runner.list_winners(problem, answer, indptr)
     shape = (*lead, problem.n_queries)
     return Winners(answer.first.reshape(shape), answer.count.reshape(shape), indptr, indices)

@@ -100,7 +100,7 @@ def explain(
     name = choice.engine.name if choice else engine
     module = engines.resolve(name, problem)
     if name in engines.SELECTIVE:
-        scored = module.run_counting(problem)[1]
+        scored = module.run_counting(problem, *(choice.prepared if choice else ()))[1]
     else:
         module.run(problem)
         scored = _all_allowed(problem)

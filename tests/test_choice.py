@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from fasthardmax._assemble import attention_problem
-from fasthardmax.engines import _choice, direct
+from fasthardmax.engines import ENGINES, SELECTIVE, _choice, direct
 from fasthardmax.engines import pruned as pruned_engine
+from fasthardmax.engines._forecast import Forecast
 from fasthardmax.engines._vectors import MULTIPLIES_BYTES
 
 SCRIPT = """
@@ -122,7 +123,7 @@ def test_bytes_are_tried_where_that_decides(load, monkeypatch, pruned, serve, ex
         direct, "forecast", lambda problem, bytes_serve=True: 100 - 90 * bytes_serve
     )
     monkeypatch.setattr(direct, "bytes_serve", lambda problem: tried.append(problem) or serve)
-    monkeypatch.setattr(pruned_engine, "forecast", lambda problem, all_pairs: pruned)
+    monkeypatch.setattr(pruned_engine, "forecast", lambda *_: Forecast(pruned))
     assert chosen(problem(20_000, 8)) == expected
     assert bool(tried) == (pruned == 50)
 
@@ -146,7 +147,66 @@ def test_a_sequence_of_problems_is_looked_at_once_each(load, monkeypatch):
     )
     points = problem(20, 2)
     runner = _choice.Runner("auto", points, calls=7)
+    assert asked == [], "by what is run, and not by the size that is to come"
     for _ in range(3):
         runner.run(points)
     assert asked == [7, 1, 1]
     assert runner.name == "compiled"
+
+
+def bits(answer):
+    return [part.tobytes() for part in (answer.mean, answer.first, answer.count)]
+
+
+@pytest.mark.parametrize("n_batch", [1, 2])
+def test_a_run_from_what_the_look_made_gives_the_same_bits(load, monkeypatch, n_batch):
+    """The keys' arrangement and the centres are taken up, for the first batch entry alone."""
+    load("direct", "pruned")
+    monkeypatch.setattr(pruned_engine, "_WORTH_A_LOOK", {4: 0, 8: 0})
+    points = np.random.default_rng(0).standard_normal((n_batch, 20_000, 5))
+    points[-1, :7] = points[-1, 7:14]  # ties
+    looked_at = problem_of(points[:, None])
+    choice = _choice.choose(looked_at)
+    assert choice.engine.name == "pruned"
+    arranged = []
+    for name in ("arrange_keys", "find_centres"):
+        made = getattr(pruned_engine, name)
+        monkeypatch.setattr(
+            pruned_engine, name,
+            lambda problem, b, name=name, made=made: arranged.append((name, b)) or made(problem, b),
+        )  # fmt: skip
+    shared = pruned_engine.run(looked_at, *choice.prepared)
+    assert {b for _, b in arranged} == set(range(1, n_batch))
+    assert bits(shared) == bits(pruned_engine.run(looked_at)) == bits(direct.run(looked_at))
+
+
+def test_what_a_look_made_serves_no_other_problem(load, monkeypatch):
+    load("direct", "pruned")
+    monkeypatch.setattr(pruned_engine, "_WORTH_A_LOOK", {4: 0, 8: 0})
+    rng = np.random.default_rng(0)
+    problems = [problem_of(rng.standard_normal((20_000, 5))) for _ in range(3)]
+    given = []
+    run = pruned_engine.run
+    monkeypatch.setattr(
+        pruned_engine,
+        "run",
+        lambda problem, prepared: given.append(prepared) or run(problem, prepared),
+    )
+    runner = _choice.Runner("auto", problems[0], calls=3)
+    for problem in (problems[1], problems[2], problems[1]):
+        answer = runner.run(problem)
+        assert runner.name == "pruned"
+        assert bits(answer) == bits(direct.run(problem))
+        assert np.isin(
+            given[-1].keys.norm[:20_000], pruned_engine.arrange_keys(problem, 0).norm
+        ).all()
+    assert len({id(prepared) for prepared in given}) == 3
+
+
+def test_an_engine_that_is_asked_for_is_not_looked_for(monkeypatch):
+    monkeypatch.setattr(_choice, "choose", lambda *_: pytest.fail("it was"))
+    points = problem(20, 2)
+    for name in (*ENGINES, *SELECTIVE):
+        runner = _choice.Runner(name, points)
+        runner.run(points)
+        assert runner.name == name

@@ -253,7 +253,7 @@ def forecast(points: Array) -> float:
     """As a multiple of what the products of all pairs take."""
     problem = self_attention(points[None], points[None], 1)
     all_pairs = direct.forecast(problem, bytes_serve=False)
-    return cones.forecast(problem, all_pairs) / all_pairs
+    return cones.forecast(problem, all_pairs).nanoseconds / all_pairs
 
 
 @pytest.mark.parametrize("d", range(1, 5))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._problem import Answer, Problem
+from ._forecast import Forecast
 from ._table import ENGINES, SELECTIVE, Engine, module_name
 
 __all__ = ["Choice", "Runner", "choose", "resolve"]
@@ -22,8 +25,10 @@ LEAST_WORK = 1 << 20
 # it has spent as many, loading was due. So neither one call nor a thousand cost twice the least.
 LOADING_WORK = 1 << 33  # the direct engine, beside the compiled one
 SELECTIVE_LOADING_WORK = 1 << 37  # one of the others, beside the direct one
-# Once an engine promises to take less than this share of all pairs, no other is asked.
-_FEW = 0.27
+# The next engine looks at the data if it may take less than this share of what one before promises.
+_MUCH = 0.5
+# Whether bytes serve is asked only for what takes less than this share of all pairs without them.
+_BETTER = 0.8
 _spent = 0
 
 
@@ -34,6 +39,7 @@ class Choice:
     engine: Engine
     reason: str
     others: dict[str, str]
+    prepared: tuple[Any, ...] = ()  # by the look at this very problem, for its ``run``
 
 
 def choose(problem: Problem, calls: int = 1) -> Choice:
@@ -53,7 +59,8 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     others: dict[str, str] = {}
     direct = ENGINES["direct"].load()
     all_pairs, products = direct.forecast(problem), direct.forecast(problem, bytes_serve=False)
-    forecasts: dict[str, float] = {}
+    forecasts: dict[str, Forecast] = {}
+    fastest = products
     for name, engine in SELECTIVE.items():
         if problem.keys.wait:
             others[name] = "not asked: reading the keys takes longer than scoring them"
@@ -64,27 +71,27 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
         able, others[name] = engine.can_run(problem)
         if not able:
             continue
-        if min(forecasts.values(), default=all_pairs) < _FEW * all_pairs:
-            others[name] = "not asked: a look at the data would not pay"
-            continue
-        forecasts[name] = engine.load().forecast(problem, products)
+        rival = min(all_pairs, _MUCH * fastest) if forecasts else all_pairs
+        forecasts[name] = engine.load().forecast(problem, products, rival)
+        fastest = min(fastest, forecasts[name].nanoseconds)
     # All pairs take longer where bytes do not serve, which is looked at where that would matter.
-    fastest = min(forecasts.values(), default=products)
-    if all_pairs <= fastest < products and not direct.bytes_serve(problem):
+    if all_pairs <= fastest < _BETTER * products and not direct.bytes_serve(problem):
         all_pairs = products
-    for name, forecast in forecasts.items():
-        others[name] = f"forecast: {forecast / all_pairs:.2g} of the time of all pairs"
-        if forecast >= all_pairs:
+    for name, (nanoseconds, _) in forecasts.items():
+        others[name] = f"forecast: {nanoseconds / all_pairs:.2g} of the time of all pairs"
+        if nanoseconds >= all_pairs:
             others[name] = "may take longer than all pairs"
+        if nanoseconds == math.inf:
+            others[name] = "no gain to expect that would be worth a look at the data"
     if fastest >= all_pairs:
         return Choice(ENGINES["direct"], "no other promises to be faster", others)
-    best = min(forecasts, key=lambda name: forecasts[name])
-    return Choice(SELECTIVE[best], others.pop(best), others)
+    best = min(forecasts, key=lambda name: forecasts[name].nanoseconds)
+    return Choice(SELECTIVE[best], others.pop(best), others, forecasts[best].prepared)
 
 
-def resolve(name: str, problem: Problem, calls: int = 1) -> ModuleType:
-    """The module of engine ``name`` (or of the chosen one), or why it cannot run."""
-    engine = choose(problem, calls).engine if name == "auto" else (ENGINES | SELECTIVE)[name]
+def resolve(name: str, problem: Problem) -> ModuleType:
+    """The module of engine ``name``, or why it cannot run."""
+    engine = (ENGINES | SELECTIVE)[name]
     for what, error, asked in (("here", RuntimeError, None), ("this", ValueError, problem)):
         able, reason = engine.can_run(asked)
         if not able:
@@ -96,11 +103,11 @@ def resolve(name: str, problem: Problem, calls: int = 1) -> ModuleType:
 class Runner:
     """The engine ``name`` for a sequence of problems; for "auto" each gets what suits it."""
 
-    def __init__(self, name: str, first: Problem, calls: int) -> None:
+    def __init__(self, name: str, first: Problem, calls: int = 1) -> None:
         """``first`` is of the size of the problems to come, about ``calls`` of them."""
         self._automatic = name == "auto"
-        self._module = resolve(name, first, calls)
-        self._fresh = True  # the choice for the first problem is made
+        self._module = resolve("compiled" if self._automatic else name, first)
+        self._calls = calls
 
     @property
     def name(self) -> str:
@@ -109,10 +116,14 @@ class Runner:
 
     def run(self, problem: Problem) -> Answer:
         """Means, first winners and winner counts of every query."""
-        if self._automatic and not self._fresh:
-            self._module = resolve("auto", problem)
-        self._fresh = False
-        answer: Answer = self._module.run(problem)
+        prepared: tuple[Any, ...] = ()
+        if self._automatic:
+            # By the problem itself: what is prepared by looking at it serves no other.
+            choice = choose(problem, self._calls)
+            self._calls = 1
+            self._module = resolve(choice.engine.name, problem)
+            prepared = choice.prepared
+        answer: Answer = self._module.run(problem, *prepared)
         return answer
 
     def list_winners(

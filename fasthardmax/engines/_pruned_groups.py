@@ -20,9 +20,11 @@ __all__ = [
     "Candidates",
     "Groups",
     "Keys",
+    "Prepared",
     "arrange_keys",
     "arrange_queries",
     "arrange_some_queries",
+    "find_centres",
     "room",
 ]
 
@@ -34,6 +36,7 @@ _LEAVES = 32
 # Cells for the square root of the number of queries.
 _CELLS = 0.4
 _ROWS_PER_CELL_SAMPLED = 16
+_SCATTER = 2654435769  # 2^32 over the golden ratio: its multiples fall evenly, by no period
 _VECTORS = (0,) * 3  # of a panel that looks for its nearest centres
 _ROWS_PER_RANGE = 1 << 13
 # Lists of the longest keys, by the share of all, that may spare a look at the rest; none shorter
@@ -41,7 +44,7 @@ _ROWS_PER_RANGE = 1 << 13
 _LONGEST, _LEAST_LONGEST = (1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64), 256
 _NORMS = 1 << 12  # norms looked at
 # A sample groups one query in so many, of few queries and of many, and looks at so many leaves.
-_ROWS_PER_ROW_SAMPLED, _MANY, _LEAVES_SAMPLED = (4, 16), 1 << 15, 8
+_ROWS_PER_ROW_SAMPLED, _MANY, _LEAVES_SAMPLED = (8, 16), 1 << 15, 12
 
 
 class Shape(NamedTuple):
@@ -91,6 +94,13 @@ class Keys(NamedTuple):
                 self.starts.tolist(), self.sizes.tolist(), self.floors, strict=True
             )
         ]
+
+
+class Prepared(NamedTuple):
+    """What a look at the first batch entry leaves for its search."""
+
+    keys: Keys
+    centres: NDArray[np.float32]  # of its queries
 
 
 class _Cells(NamedTuple):
@@ -189,8 +199,8 @@ def _directions(
 
 def _scattered(n: int, step: int) -> NDArray[np.int64]:
     """One row, anywhere, of each ``step``: order in the data is no bias."""
-    first = np.arange(0, n - step + 1, step)
-    return first + np.random.default_rng(0).integers(step, size=len(first))
+    runs = np.arange(n // step)
+    return runs * step + (runs * _SCATTER % (1 << 32) * step >> 32)
 
 
 def _count_cells(problem: Problem) -> int:
@@ -198,21 +208,29 @@ def _count_cells(problem: Problem) -> int:
     return max(1, min(int(_CELLS * math.sqrt(n)), n // _shape(problem).leaf))
 
 
-def _arrange_cells(query: NDArray[Any], n_cells: int, scale: float, num_threads: int) -> _Cells:
-    """Queries sorted by the nearest of some spread-out centres."""
-    n, d = query.shape
-    unit, size = _directions(query, scale, num_threads)
-    nearest = np.zeros(n, np.uint16)  # sorted by radix
+def find_centres(problem: Problem, q: int) -> NDArray[np.float32]:
+    """Spread-out directions of queries of batch entry ``q``, one for each cell."""
+    query, n_cells = problem.query[q], _count_cells(problem)
+    centres = np.zeros((n_cells, problem.n_features), np.float32)
     if n_cells > 1:
-        centres = np.empty((n_cells, d), np.float32)
-        step = max(1, n // (_ROWS_PER_CELL_SAMPLED * n_cells))
-        sample = unit[_scattered(n, step)].astype(np.float32)
-        _pruned_queries.spread(sample, centres, _VECTORS)
+        step = max(1, len(query) // (_ROWS_PER_CELL_SAMPLED * n_cells))
+        unit, _ = _directions(query[_scattered(len(query), step)], 1.0, 1)
+        _pruned_queries.spread(unit.astype(np.float32), centres, _VECTORS)
+    return centres
+
+
+def _arrange_cells(
+    query: NDArray[Any], centres: NDArray[np.float32], scale: float, num_threads: int
+) -> _Cells:
+    """Queries sorted by the nearest of the centres."""
+    unit, size = _directions(query, scale, num_threads)
+    nearest = np.zeros(len(query), np.uint16)  # sorted by radix
+    if len(centres) > 1:
 
         def assign(start: int, stop: int) -> None:
             _pruned_queries.assign(unit, centres, start, stop, nearest, _VECTORS)
 
-        for_each_range(assign, n, _ROWS_PER_RANGE, num_threads)
+        for_each_range(assign, len(query), _ROWS_PER_RANGE, num_threads)
     order = np.argsort(nearest, kind="stable")
     sizes = np.bincount(nearest)
     borders = np.concatenate([[0], np.cumsum(sizes[sizes > 0])])
@@ -238,32 +256,32 @@ def _split_cells(
     return Groups(unit, size, order, np.array([*tops, len(unit)]), shape)
 
 
-def arrange_queries(problem: Problem, q: int, scale: float) -> Groups:
+def arrange_queries(problem: Problem, q: int, centres: NDArray[np.float32], scale: float) -> Groups:
     """All queries of batch entry ``q``, for keys divided by ``scale``."""
     threads = problem.num_threads
-    cells = _arrange_cells(problem.query[q], _count_cells(problem), scale, threads)
+    cells = _arrange_cells(problem.query[q], centres, scale, threads)
     return _split_cells(cells, np.arange(len(cells.borders) - 1), _shape(problem), threads)
 
 
 def arrange_some_queries(
-    problem: Problem, q: int, scale: float
+    problem: Problem, q: int, centres: NDArray[np.float32], scale: float
 ) -> tuple[Groups, list[tuple[int, int]]]:
     """Some of the queries, grouped like all, and the rows of a few leaves.
 
     Leaves are fuller than their share of the sample, for few rows have narrower caps.
     """
-    shape, n_cells, query = _shape(problem), _count_cells(problem), problem.query[q]
-    if n_cells > 1:
+    shape, query = _shape(problem), problem.query[q]
+    if len(centres) > 1:
         step = _ROWS_PER_ROW_SAMPLED[len(query) >= _MANY]
         query = query[_scattered(len(query), step)]
         shape = shape._replace(leaf=max(1, shape.leaf // math.isqrt(step)))
-    cells = _arrange_cells(query, n_cells, scale, problem.num_threads)
+    cells = _arrange_cells(query, centres, scale, problem.num_threads)
     middles = (2 * np.arange(_LEAVES_SAMPLED) + 1) * len(query) // (2 * _LEAVES_SAMPLED)
     chosen = np.searchsorted(cells.borders, middles, side="right") - 1
-    groups = _split_cells(cells, np.unique(chosen), shape, problem.num_threads)
-    leaves = []
+    groups = _split_cells(cells, np.unique(chosen), shape, num_threads=1)  # few rows
+    leaves = set()
     for middle, cell in zip(middles.tolist(), chosen, strict=True):
         begin, end = cells.borders[cell : cell + 2].tolist()
         start = begin + (middle - begin) // shape.leaf * shape.leaf
-        leaves.append((start, min(start + shape.leaf, end)))
-    return groups, leaves
+        leaves.add((start, min(start + shape.leaf, end)))
+    return groups, sorted(leaves)

@@ -71,9 +71,10 @@ ENGINES: dict[str, Engine] = {
 }
 
 # Engines for some problems only. Their modules have a ``refusal(problem)`` with the reason, and a
-# ``forecast(problem, all_pairs)`` of the nanoseconds that they take on one core, as the direct
-# engine's ``forecast(problem)`` of what all pairs take without bytes; infinity stands for too many,
-# and for problems so small that a look at them does not pay.
+# ``forecast(problem, all_pairs, rival)`` of the nanoseconds that they take on one core, as the
+# direct engine's ``forecast(problem)`` of what all pairs take without bytes. ``rival`` is what
+# another engine may take; infinity stands for too many, and for problems so small that a look at
+# them does not pay. A look's by-products come with it, for ``run`` of the same problem.
 SELECTIVE: dict[str, Engine] = {
     engine.name: engine
     for engine in (

@@ -19,6 +19,7 @@ from . import _cones_ties as tied
 from ._arrays import readonly
 from ._cones_index import MAX_FEATURES, ConeIndex, build
 from ._cones_outer import share_left
+from ._forecast import Forecast, n_cores
 
 __all__ = [
     "attend", "build", "forecast", "list_ties", "list_winners", "refusal", "run", "run_counting",
@@ -28,18 +29,15 @@ _TIES = {"mean": tied.MEAN, "first": tied.FIRST, "last": tied.LAST}
 # Queries per range, about a millisecond, and at least; fewer where there are few.
 _ROWS, _FEWEST_ROWS = 1 << 15, 1 << 13
 
-# What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says: for
-# itself, for each key and for each query, by the number of features, where most keys are soon left
-# out; and for each key where they are not. With five features or six another engine is faster.
-_CALL = {1: 1e6, 2: 0.7e6, 3: 1e6, 4: 4e6}
-_BUILD = {1: 200.0, 2: 200.0, 3: 400.0, 4: 500.0}
-_ASK = {1: 40.0, 2: 60.0, 3: 100.0, 4: 150.0}
-_ASK_FEW = {1: 20.0, 2: 20.0, 3: 80.0, 4: 150.0}  # of keys: the index stays in a cache
-_FEW_KEYS = 1 << 14
-_BUILD_HARD = {3: 4000.0, 4: 8000.0}
-# The share of a sample that must be left over for that. In the plane the sweep takes about as long
-# for all kinds of points.
-_HARD = 0.75
+# What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says, by the
+# number of features: what all cores wait for; for each key and for each query where most keys are
+# soon left out, and for each key times the square of the share that is not. With five features or
+# six another engine is faster.
+_CALL = {1: 4e5, 2: 6e5, 3: 1.2e6, 4: 1.5e6}
+_BUILD = {1: 20.0, 2: 50.0, 3: 25.0, 4: 60.0}
+_ASK = {1: 10.0, 2: 10.0, 3: 20.0, 4: 40.0}
+# In the plane the sweep takes about as long for all kinds of points.
+_BUILD_HARD = {3: 900.0, 4: 2000.0}
 
 
 def refusal(problem: Problem) -> str | None:
@@ -96,25 +94,24 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
     return indices
 
 
-def forecast(problem: Problem, all_pairs: float) -> float:
+def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> Forecast:
     """About how many nanoseconds :func:`run` takes on one core, infinite where it may be too many.
 
     By the numbers of keys and queries, whatever all pairs take. From three features on a sample of
-    the keys is looked at: where few boxes of directions let few be left out, they are divided for
-    long.
+    the keys is looked at, unless another engine takes ``rival``, which is less than the least: the
+    more of them are left over, the longer the cells are divided.
     """
     d = problem.n_features
     if d not in _BUILD:
-        return math.inf
-    n_indices = len(np.unique(problem.key_of))
+        return Forecast(math.inf)
+    n_keys = len(np.unique(problem.key_of)) * problem.n_keys
     n_rows = problem.n_batch * problem.n_queries
-    ask = (_ASK_FEW if problem.n_keys < _FEW_KEYS else _ASK)[d]
-    least = _CALL[d] + n_indices * problem.n_keys * _BUILD[d] + n_rows * ask
-    if d not in _BUILD_HARD or least > all_pairs or problem.n_keys == 0:
-        return least
-    if share_left(problem.key[problem.key_of[0]]) < _HARD:
-        return least
-    return least + n_indices * problem.n_keys * _BUILD_HARD[d]
+    call = _CALL[d] * n_cores(problem.num_threads)
+    least = call + n_keys * _BUILD[d] + n_rows * _ASK[d]
+    if d not in _BUILD_HARD or least > min(all_pairs, rival) or problem.n_keys == 0:
+        return Forecast(least)
+    left = share_left(problem.key[problem.key_of[0]])
+    return Forecast(least + n_keys * _BUILD_HARD[d] * left * left)
 
 
 def attend(

@@ -26,6 +26,7 @@ from . import _few_queries as few_queries
 from ._arrays import readonly
 from ._canonical import fewest_keys
 from ._decide import ADDED, ALLOWED, NO_MASK, TIES, block_size
+from ._forecast import n_cores
 from ._rough import HALF_RANGE, rounding_length
 from ._vectors import MULTIPLIES_BYTES, VECTOR_BYTES, geometry, panel_of_sums
 
@@ -45,10 +46,12 @@ _ROUNDED_ROWS = 512
 # Queries of one entry of keys that are scored one by one, along the keys; bytes of keys in a turn.
 _BY_ROWS, _KEYS_PER_TURN = 4, 1 << 20
 _MORE_LOOKS = 3  # blocks scored again for each query, where there would be one
-# Nanoseconds on one core for each pair, and for each pair and feature, in float64 (measured); for
-# each query, which shows where keys are few; and in bytes, where those serve, whatever the dtype.
-_PAIR, _PAIR_FEATURE, _QUERY = 0.01, 0.045, 60.0
-_BYTES_PAIR, _BYTES_PAIR_FEATURE = 0.04, 0.0055
+# What a call takes, in nanoseconds of one core (measured): for each pair, and for each pair and
+# feature, in float64; for each query. Then the same in bytes, where those serve, whatever the
+# dtype. And what all cores wait for.
+_PAIR, _PAIR_FEATURE, _QUERY = 0.013, 0.016, 20.0
+_BYTES_PAIR, _BYTES_PAIR_FEATURE, _BYTES_QUERY = 0.006, 0.0025, 220.0
+_CALL = 5e4
 # Masks that are absent: never read, of the type of those that are present.
 _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
 _NONE_ADDED = {
@@ -63,11 +66,14 @@ def forecast(problem: Problem, bytes_serve: bool = True) -> float:
 
     Whether screening in bytes serves depends on the data: seldom where many keys are near ties.
     """
-    d = problem.n_features
-    each = (_PAIR + _PAIR_FEATURE * d) * problem.dtype.itemsize / 8
+    d, n_rows = problem.n_features, problem.n_batch * problem.n_queries
+    call = _CALL * n_cores(problem.num_threads)
     if bytes_serve and _in_bytes(problem):
-        each = _BYTES_PAIR + _BYTES_PAIR_FEATURE * d
-    return problem.n_pairs * each + problem.n_batch * problem.n_queries * _QUERY
+        return (
+            call + problem.n_pairs * (_BYTES_PAIR + _BYTES_PAIR_FEATURE * d) + n_rows * _BYTES_QUERY
+        )
+    each = (_PAIR + _PAIR_FEATURE * d) * problem.dtype.itemsize / 8
+    return call + problem.n_pairs * each + n_rows * _QUERY
 
 
 def bytes_serve(problem: Problem) -> bool:

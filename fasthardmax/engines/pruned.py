@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,14 +25,17 @@ from ..numerics import screening_slack
 from . import _pruned_keys, _pruned_leaf
 from ._arrays import readonly
 from ._decide import MOST_BLOCKS, TIES
+from ._forecast import Forecast
 from ._pruned_bytes import room_for_rough, round_keys
 from ._pruned_groups import (
     Candidates,
     Groups,
     Keys,
+    Prepared,
     arrange_keys,
     arrange_queries,
     arrange_some_queries,
+    find_centres,
     room,
 )
 
@@ -44,11 +48,15 @@ _SHORT = 1 << 13
 
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says: for
 # itself, for each query, and for each number in it; and, by item size, what narrowing costs beside
-# all pairs. Fitted to 77 measurements on 8 kinds of points at d = 3..32, n = 2e4 and 6e4.
-_CALL, _ASK, _FEATURE = 2.8e6, 840.0, 3.5
-_NARROW = {8: 0.4, 4: 0.5}
+# all pairs. Fitted to 94 measurements on 14 kinds of points at d = 5..32, n = 2e4 to 6e4.
+_CALL, _ASK, _FEATURE = 3e6, 70.0, 4.4
+_NARROW = {8: 0.35, 4: 0.5}
 # And from how many multiply-adds on an estimate takes less than some 8 % of them.
 _WORTH_A_LOOK = {8: 1.5e9, 4: 3e9}
+# A look ends after so many leaves if by then another engine plainly takes half as long, or even so
+# many times the share of pairs would leave it the slower one.
+_FEWEST_LEAVES, _PLAINLY = 4, 64
+_ERRORS = 2  # standard errors of the share that are added to it
 
 _NO_LIST = np.empty(0, np.int64)
 
@@ -62,19 +70,19 @@ def refusal(problem: Problem) -> str | None:
     return None
 
 
-def run(problem: Problem) -> Answer:
-    """Means, first winners and winner counts of every query."""
-    return run_counting(problem)[0]
+def run(problem: Problem, prepared: Prepared | None = None) -> Answer:
+    """Means, first winners and winner counts of every query; see :func:`forecast`."""
+    return run_counting(problem, prepared)[0]
 
 
-def run_counting(problem: Problem) -> tuple[Answer, float]:
+def run_counting(problem: Problem, prepared: Prepared | None = None) -> tuple[Answer, float]:
     """The answer, and how many keys were screened per query."""
     answer = problem.empty_answer()
     if problem.n_keys == 0:
         answer.first[...] = -1
         answer.count[...] = 0
         answer.mean[...] = 0
-    return answer, problem.n_keys * _search(problem, answer, _NO_LIST, _NO_LIST)
+    return answer, problem.n_keys * _search(problem, answer, _NO_LIST, _NO_LIST, prepared)
 
 
 def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -86,40 +94,52 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
     return indices
 
 
-def forecast(problem: Problem, all_pairs: float) -> float:
+def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> Forecast:
     """About how many nanoseconds :func:`run` takes on one core, if all pairs take ``all_pairs``.
 
-    Infinite where even grouping the queries would take as long, and where :func:`estimate` would
-    cost more than a few per cent of all pairs.
+    Another engine may take only ``rival``. Infinite where even grouping the queries would take as
+    long, and where :func:`estimate` would cost more than a few per cent of all pairs.
     """
     d, itemsize = problem.n_features, problem.dtype.itemsize
     n_rows = problem.n_batch * problem.n_queries
     grouping = _CALL + n_rows * (_ASK + _FEATURE * d * itemsize)
-    if grouping >= all_pairs or problem.n_pairs * (d + 2) < _WORTH_A_LOOK[itemsize]:
-        return math.inf
-    share = estimate(problem)
-    return grouping + all_pairs * (share + _NARROW[itemsize] * math.sqrt(share))
+    if grouping >= min(all_pairs, rival) or problem.n_pairs * (d + 2) < _WORTH_A_LOOK[itemsize]:
+        return Forecast(math.inf)
+    # The share s at which s + narrow sqrt(s) is what twice the rival's time leaves.
+    narrow, left = _NARROW[itemsize], (2 * rival - grouping) / all_pairs
+    enough = (math.sqrt(narrow * narrow / 4 + left) - narrow / 2) ** 2
+    share, prepared = estimate(problem, enough)
+    return Forecast(grouping + all_pairs * (share + narrow * math.sqrt(share)), (prepared,))
 
 
-def estimate(problem: Problem) -> float:
+def estimate(problem: Problem, enough: float = 1.0) -> tuple[float, Prepared | None]:
     """The share of query-key pairs that :func:`run` would screen, from a few leaves of a sample.
 
-    Only the first batch entry is looked at. A quarter of its queries, or a sixteenth of many, is
-    grouped as all of them would be, into leaves half as full or a quarter, and for eight of those
-    the keys that may win are counted. Narrower leaves keep fewer keys: where the share exceeds 0.05
-    the estimate is mostly up to a third too low, and it may miss the few leaves that lie across
-    clusters. It takes 4 to 8 % of the time of all pairs where ``n_pairs * (n_features + 2)`` is
-    4e9, 0.4 % where it is 1e11: each leaf is one pass over the longest keys, or all, in O(S d), the
-    grouping in O(L**1.5 d).
+    Only the first batch entry is looked at. An eighth of its queries, or a sixteenth of many, is
+    grouped as all of them would be, into leaves a half or a quarter as full. The keys that may win
+    are counted for a dozen of these, or for fewer where the share is soon more than ``enough`` or a
+    small part of it.
+
+    Where leaves differ, few keep most keys, and a sample misses those and the outermost queries of
+    others: two standard errors are added, by which most estimates come within a third of the share.
+    Arranging the keys, in O(S d), is most of the cost, and is handed on to the search; grouping
+    takes O(L**1.5 d), each leaf one pass over the longest keys, or all.
     """
     if problem.n_pairs == 0:
-        return 0.0
-    keys = arrange_keys(problem, int(problem.key_of[0]))
-    groups, leaves = arrange_some_queries(problem, int(problem.query_of[0]), keys.scale)
+        return 0.0, None
+    k, q = int(problem.key_of[0]), int(problem.query_of[0])
+    prepared = Prepared(arrange_keys(problem, k), find_centres(problem, q))
+    keys = prepared.keys
+    groups, leaves = arrange_some_queries(problem, q, prepared.centres, keys.scale)
     best = np.full(len(groups.unit), -np.inf, problem.dtype)
     narrowing = _Narrowing(problem, 0, keys, groups, best)
-    among = sum((b - a) * narrowing.count_for_leaf(a, b, keys.lists) for a, b in leaves)
-    return among / (sum(b - a for a, b in leaves) * problem.n_keys)
+    shares: list[float] = []
+    for start, stop in leaves:
+        shares.append(narrowing.count_for_leaf(start, stop, keys.lists) / problem.n_keys)
+        if len(shares) >= _FEWEST_LEAVES and not enough / _PLAINLY < fmean(shares) < enough:
+            break
+    error = pstdev(shares) / math.sqrt(len(shares))
+    return min(1.0, fmean(shares) + _ERRORS * error), prepared
 
 
 class _Level(NamedTuple):
@@ -302,21 +322,30 @@ def _search_entry(
 
 
 def _search(
-    problem: Problem, answer: Answer, indptr: NDArray[np.int64], indices: NDArray[np.int64]
-) -> float:
+    problem: Problem, answer: Answer, indptr: NDArray[np.int64], indices: NDArray[np.int64],
+    prepared: Prepared | None = None,
+) -> float:  # fmt: skip
     """Fill in the answer, or the lists of winners if ``indptr`` is not empty."""
     if problem.n_pairs == 0:
         return 0.0
     keys: dict[int, Keys] = {}
+    centres: dict[int, NDArray[np.float32]] = {}
     groups: dict[tuple[int, int], Groups] = {}
+    if prepared is not None:
+        keys[int(problem.key_of[0])] = prepared.keys
+        centres[int(problem.query_of[0])] = prepared.centres
     screened = 0
     for b in range(problem.n_batch):
         q, k = int(problem.query_of[b]), int(problem.key_of[b])
         # Only the latest are held: batch entries that share them are neighbours.
         if k not in keys:
-            keys = {k: arrange_keys(problem, k)._replace(rough=round_keys(problem, k))}
+            keys = {k: arrange_keys(problem, k)}
+        if keys[k].rough is None:
+            keys = {k: keys[k]._replace(rough=round_keys(problem, k))}
+        if q not in centres:
+            centres = {q: find_centres(problem, q)}
         if (q, k) not in groups:
-            groups = {(q, k): arrange_queries(problem, q, keys[k].scale)}
+            groups = {(q, k): arrange_queries(problem, q, centres[q], keys[k].scale)}
         part = indptr[b * problem.n_queries :]
         screened += _search_entry(problem, b, keys[k], groups[q, k], answer, part, indices)
     return screened / problem.n_pairs
