@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._cones_vectors import LANES, highest, survivors
+from ._cones_vectors import LANES, PACK, highest, survivors
 from ._jit import compiled, part
 from ._vectors import lowest_bit
 
@@ -271,6 +271,7 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget, n_queries
     one candidate.
     """
     m, n = rows.shape[1] - 2, len(rows)
+    whole = PACK if m > 2 else 1  # lists begin with a vector, where they are packed
     padded = -(-n // LANES) * LANES
     columns = np.empty((m + 2, padded))
     kept = np.empty(padded, np.int32)
@@ -330,11 +331,12 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget, n_queries
             if not marked:
                 _mark(table, grid, centre, half, -1 - work[lo] if k == 1 else node, *marks)
             k = k if k <= most else 0
-            lists = _longer(lists, n_listed + k)
-            for i in range(k):
-                lists[n_listed + i] = work[lo + i]
+            room_for = -(-k // whole) * whole
+            lists = _longer(lists, n_listed + room_for)
+            for i in range(room_for):
+                lists[n_listed + i] = work[lo + min(i, k - 1)]
             low[node], high[node], at[node] = n_listed, k, 0
-            n_listed += k
+            n_listed += room_for
             continue
         if not marked and half[side_by] * grid <= 1:
             _mark(table, grid, centre, half, node, *marks)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from .._threads import for_each_range
 from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
+from . import _cones_packs as packing
 from . import _cones_sweep as sweeping
 from ._arrays import powers, readonly, rows_of, scaled
 from ._cones_margins import margins
@@ -61,6 +62,9 @@ class ConeIndex(NamedTuple):
     boxes: NDArray[Any]  # (2^l, 2, d): boxes of keys, for cells whose candidates are not listed
     least: Any  # the shortest query, in the maximum norm, that the cells are proven for
     zero: Any  # no longer queries score 0 everywhere
+    # From four features on, the lists as differences in vectors, and how much these are rounded.
+    packs: NDArray[np.float32]
+    slack: NDArray[np.float32]
 
     @property
     def nbytes(self) -> int:
@@ -95,6 +99,8 @@ def build(
     with np.errstate(all="ignore"):
         short = np.ldexp(1.5 * d * (tiny / absolute) / total, -exponent).astype(dtype)
         least = np.nextafter(short, dtype.type(np.inf))
+    if d >= packing.FEATURES:
+        least = max(least, np.finfo(dtype).tiny)  # its inverse is finite
     outer = outer_keys(keys, exponent, relative, absolute * total, slip, num_threads)
     distinct, group, n_groups = distinct_keys(keys if len(outer) == n else rows_of(keys, outer))
     grid = _GRID[d]
@@ -108,7 +114,7 @@ def build(
     if d == 3:
         inner = max(inner, min(_MOST_INNER, int(_FEW_QUERIES / n_queries)))
     budget = (_SPENT[d] * n_groups + n / 4 + (1 << 14)) / (2 * d)
-    halvings = 18 if dtype == np.float32 else 40
+    halvings = 18 if dtype == np.float32 or d >= packing.FEATURES else 40
     limits = (slip, 2.0**-halvings, inner, _OUTER[d], _LISTED, budget, n_queries / (2 * d))
     margin = (exponent, relative, absolute * total / 2)
     divide = _sweep if d == 2 else _divide
@@ -123,9 +129,11 @@ def build(
         kernels.tree(readonly(distinct), levels, order, boxes)
         lists = np.concatenate([lists, order])
     named, spans, members = _members(lists, table, group, outer, n_groups)
+    candidates = rows_of(distinct, named)
+    packs, slack = _packed(candidates, low, high, lists, (exponent, relative, absolute * total))
     return ConeIndex(
-        rows_of(distinct, named), spans, members, table, grid, low, high, at.astype(dtype), lists,
-        boxes, least, dtype.type(0),
+        candidates, spans, members, table, grid, low, high, at.astype(dtype), lists, boxes, least,
+        dtype.type(0), packs, slack,
     )  # fmt: skip
 
 
@@ -199,6 +207,23 @@ def _join(parts: list[Any], table: NDArray[np.int32]) -> tuple[NDArray[Any], ...
     return np.concatenate(lows), high, at, lists
 
 
+def _packed(
+    candidates: NDArray[Any], low: NDArray[np.int32], high: NDArray[np.int32],
+    lists: NDArray[np.int32], margin: tuple[int, float, float],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
+    d = candidates.shape[1]
+    if d < packing.FEATURES:
+        return np.empty((0, d, packing.PACK), np.float32), np.empty(0, np.float32)
+    exponent, relative, absolute = margin
+    packs = np.empty((-(-len(lists) // packing.PACK), d, packing.PACK), np.float32)
+    slack = np.empty(len(low), np.float32)
+    packing.pack(
+        readonly(candidates), readonly(low), readonly(high), readonly(lists), powers(-exponent),
+        relative, absolute, packs, slack, 0, len(low), (0,) * d,
+    )  # fmt: skip
+    return packs, slack
+
+
 def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     """Keys that are all zero: no query tells them apart."""
     none = np.empty(0, np.int32)
@@ -207,6 +232,7 @@ def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     return ConeIndex(
         keys[:1], np.zeros(2, np.int64), np.zeros(1, np.int64), none, 1, none, none,
         np.empty(0, keys.dtype), none, boxes, largest, largest,
+        np.empty((0, keys.shape[1], packing.PACK), np.float32), np.empty(0, np.float32),
     )  # fmt: skip
 
 
