@@ -22,6 +22,7 @@ from .._threads import for_each_range
 from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
 from . import _cones_packs as packing
+from . import _cones_shell as shell
 from . import _cones_sweep as sweeping
 from ._arrays import powers, readonly, rows_of, scaled
 from ._cones_margins import margins
@@ -101,7 +102,8 @@ def build(
         least = np.nextafter(short, dtype.type(np.inf))
     if d >= packing.FEATURES:
         least = max(least, np.finfo(dtype).tiny)  # its inverse is finite
-    outer = outer_keys(keys, exponent, relative, absolute * total, slip, num_threads)
+    reduce = outer_keys if d < packing.FEATURES else shell.outer_keys
+    outer = reduce(keys, exponent, relative, absolute * total, slip, num_threads)
     distinct, group, n_groups = distinct_keys(keys if len(outer) == n else rows_of(keys, outer))
     grid = _GRID[d]
     while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(
