@@ -37,15 +37,16 @@ _GRID = {1: 1, 2: 128, 3: 16, 4: 8, 5: 8, 6: 4}  # cells per side of a face, at 
 _PER_CELL = {1: 4, 2: 2, 3: 4, 4: 4, 5: 4, 6: 4}
 _KEYS_PER_CELL = {1: 64, 2: 64, 3: 16, 4: 16, 5: 16, 6: 16}
 _CELLS = 1 << 22  # cells of the table, at most
-_INNER = {1: 1, 2: 1, 3: 1, 4: 12, 5: 16, 6: 32}  # candidates that a cell of the grid may keep
+_INNER = {1: 1, 2: 1, 3: 1, 4: 16, 5: 64, 6: 64}  # candidates that a cell of the grid may keep
 # In space up to so many, while there are few queries: a lookup among more candidates takes longer,
 # but cells that keep fewer take longer to find. Fitted; the limit is so many over the queries.
 _MOST_INNER, _FEW_QUERIES = 8, 400_000
-_OUTER = {1: 6, 2: 8, 3: 32, 4: 40, 5: 48, 6: 64}  # and one below the grid
+_OUTER = {1: 6, 2: 8, 3: 32, 4: 40, 5: 64, 6: 128}  # and one below the grid
 # Boxes are divided until so many candidates a key left over have been listed.
 _SPENT = {1: 16, 2: 16, 3: 6, 4: 16, 5: 16, 6: 16}
+_SPENT_OF_ALL = {1: 0.25, 2: 0.25, 3: 0.25, 4: 2.0, 5: 4.0, 6: 8.0}  # and of all keys
 # More candidates than this are searched for in a tree of boxes.
-_LISTED = 64
+_LISTED, _MORE_IN_PACKS = 64, 4
 
 
 class ConeIndex(NamedTuple):
@@ -115,9 +116,10 @@ def build(
     inner = _INNER[d] if 4 * n_groups < n else _OUTER[d]
     if d == 3:
         inner = max(inner, min(_MOST_INNER, int(_FEW_QUERIES / n_queries)))
-    budget = (_SPENT[d] * n_groups + n / 4 + (1 << 14)) / (2 * d)
+    budget = (_SPENT[d] * n_groups + _SPENT_OF_ALL[d] * n + (1 << 14)) / (2 * d)
     halvings = 18 if dtype == np.float32 or d >= packing.FEATURES else 40
-    limits = (slip, 2.0**-halvings, inner, _OUTER[d], _LISTED, budget, n_queries / (2 * d))
+    listed = _LISTED * (_MORE_IN_PACKS if d >= packing.FEATURES else 1)
+    limits = (slip, 2.0**-halvings, inner, _OUTER[d], listed, budget, n_queries / (2 * d))
     margin = (exponent, relative, absolute * total / 2)
     divide = _sweep if d == 2 else _divide
     parts = divide(readonly(distinct), margin, grid, table, limits, num_threads)

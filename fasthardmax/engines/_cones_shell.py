@@ -22,11 +22,11 @@ __all__ = ["outer_keys"]
 
 # Fewer keys are divided at once.
 _WORTH_REDUCING = 2048
-_SAMPLE = 1 << 10
+_SAMPLE = {4: 1 << 10, 5: 1 << 12, 6: 1 << 12}
 # So many of the keys farthest from the middle span the hull.
-_SPANNING = 512
+_SPANNING = 256
 # Boxes looked at on each face: to choose a body, and to find out how large it is.
-_FEW_BOXES, _BOXES = 16, {4: 64, 5: 256, 6: 512}
+_FEW_BOXES, _BOXES = 16, {4: 128, 5: 512, 6: 1024}
 
 
 def outer_keys(
@@ -37,7 +37,7 @@ def outer_keys(
     n, d = keys.shape
     if n <= _WORTH_REDUCING:
         return np.arange(n)
-    some = np.ascontiguousarray(keys[:: max(1, n // _SAMPLE)])
+    some = np.ascontiguousarray(keys[:: max(1, n // _SAMPLE[d])])
     frames = _frames(some)
     far = _far(keys, some, frames, num_threads)
     margin = (exponent, relative, absolute)

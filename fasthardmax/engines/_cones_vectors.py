@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from ._vectors import VECTOR_BYTES
 
-__all__ = ["LANES", "PACK", "highest", "screen_list", "survivors"]
+__all__ = ["LANES", "PACK", "extent", "highest", "screen_list", "survivors"]
 
 LANES, PACK = VECTOR_BYTES // 8, VECTOR_BYTES // 4
 _I32, _I64, _F64 = ir.IntType(32), ir.IntType(64), ir.DoubleType()
@@ -26,7 +26,9 @@ _PACK, _NUMBERS = ir.VectorType(ir.FloatType(), PACK), ir.VectorType(_I32, PACK)
 def _splat(b, kind, value):
     undefined = ir.Constant(kind, ir.Undefined)
     low = b.insert_element(undefined, value, _I32(0))
-    return b.shuffle_vector(low, undefined, ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count))
+    return b.shuffle_vector(
+        low, undefined, ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count)
+    )
 
 
 class _Columns:
@@ -86,8 +88,31 @@ def highest(typingctx, columns, weights, w, n, tops, places):
 
 
 @intrinsic
-def survivors(typingctx, columns, at, weights, w, upper, walls, n_walls, reach):
-    """Bit set of the lanes from ``at`` on whose key no wall beats.
+def extent(typingctx, columns, row, n, lowest, highest):
+    """Write each lane's smallest and largest of ``columns[row, :n]``."""
+
+    def codegen(context, b, signature, args):
+        keys = _Columns(context, b, signature.args[0], args[0])
+        ends = [cgutils.alloca_once(b, _VECTOR) for _ in range(2)]
+        for end in ends:
+            b.store(keys.vector(args[1], _I64(0)), end)
+        with cgutils.for_range_slice(b, _I64(LANES), args[2], _I64(LANES)) as (at, _):
+            x = keys.vector(args[1], at)
+            for end, sign in zip(ends, "<>", strict=True):
+                beyond = b.fcmp_ordered(sign, x, b.load(end))
+                b.store(b.select(beyond, x, b.load(end)), end)
+        for position, end in zip((3, 4), ends, strict=True):
+            data = context.make_array(signature.args[position])(context, b, args[position]).data
+            _store(b, data, _I64(0), b.load(end))
+        return context.get_dummy_value()
+
+    intp = types.intp
+    return types.void(columns, intp, intp, lowest, highest), codegen
+
+
+@intrinsic
+def survivors(typingctx, columns, at, weights, w, upper, walls, begin, end, reach):
+    """Bit set of the lanes from ``at`` on whose key none of the walls begin..end-1 beats.
 
     ``upper`` gets ``weights[w] @ columns``. A wall (g_1, ..., g_m, s) beats a key if
     ``upper - s + sum_f reach[f] |columns[1 + f] - g_f| < 0``.
@@ -101,7 +126,7 @@ def survivors(typingctx, columns, at, weights, w, upper, walls, n_walls, reach):
         data = context.make_array(signature.args[4])(context, b, args[4]).data
         _store(b, data, place, above)
         against = _Columns(context, b, wall_kind, args[5])
-        lengths = context.make_array(signature.args[7])(context, b, args[7]).data
+        lengths = context.make_array(signature.args[8])(context, b, args[8]).data
         magnitude = cgutils.get_or_insert_function(
             b.module, ir.FunctionType(_VECTOR, [_VECTOR]), f"llvm.fabs.v{LANES}f64"
         )
@@ -109,7 +134,7 @@ def survivors(typingctx, columns, at, weights, w, upper, walls, n_walls, reach):
         least = cgutils.alloca_once(b, _VECTOR)
         gap = cgutils.alloca_once(b, _VECTOR)
         b.store(ir.Constant(_VECTOR, [float("inf")] * LANES), least)
-        with cgutils.for_range(b, args[6]) as loop:
+        with cgutils.for_range(b, args[7], args[6]) as loop:
             wall = b.gep(against.array.data, [b.mul(loop.index, against.pitch)])
             floor = _splat(b, _VECTOR, b.load(b.gep(wall, [n_sides])))
             b.store(b.fsub(above, floor), gap)
@@ -129,7 +154,7 @@ def survivors(typingctx, columns, at, weights, w, upper, walls, n_walls, reach):
         return b.zext(b.bitcast(stays, ir.IntType(LANES)), _I64)
 
     intp = types.intp
-    signature = types.uint64(columns, intp, weights, intp, upper, walls, intp, reach)
+    signature = types.uint64(columns, intp, weights, intp, upper, walls, intp, intp, reach)
     return signature, codegen
 
 
