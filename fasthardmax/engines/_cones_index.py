@@ -44,7 +44,7 @@ _MOST_INNER, _FEW_QUERIES = 8, 400_000
 _OUTER = {1: 6, 2: 8, 3: 32, 4: 40, 5: 64, 6: 128}  # and one below the grid
 # Boxes are divided until so many candidates a key left over have been listed.
 _SPENT = {1: 16, 2: 16, 3: 6, 4: 16, 5: 16, 6: 16}
-_SPENT_OF_ALL = {1: 0.25, 2: 0.25, 3: 0.25, 4: 2.0, 5: 4.0, 6: 8.0}  # and of all keys
+_SPENT_OF_ALL = {4: 2, 5: 4, 6: 8}  # or one of all keys, at least
 # More candidates than this are searched for in a tree of boxes.
 _LISTED, _MORE_IN_PACKS = 64, 4
 
@@ -116,7 +116,8 @@ def build(
     inner = _INNER[d] if 4 * n_groups < n else _OUTER[d]
     if d == 3:
         inner = max(inner, min(_MOST_INNER, int(_FEW_QUERIES / n_queries)))
-    budget = (_SPENT[d] * n_groups + _SPENT_OF_ALL[d] * n + (1 << 14)) / (2 * d)
+    spent = max(_SPENT[d] * n_groups, _SPENT_OF_ALL.get(d, 0) * n)
+    budget = (spent + n / 4 + (1 << 14)) / (2 * d)
     halvings = 18 if dtype == np.float32 or d >= packing.FEATURES else 40
     listed = _LISTED * (_MORE_IN_PACKS if d >= packing.FEATURES else 1)
     limits = (slip, 2.0**-halvings, inner, _OUTER[d], listed, budget, n_queries / (2 * d))

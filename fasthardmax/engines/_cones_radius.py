@@ -44,12 +44,12 @@ def _bound(columns, b, face, centre, half, middle, unit, relative, absolute, cub
 
 
 @compiled
-def inner_radius(columns, face, sign, middle, unit, relative, absolute, cubic, goal, most):
+def inner_radius(columns, face, sign, middle, unit, relative, absolute, cubic, most):
     """The largest radius found of a body around ``middle`` that reaches no farther than the keys.
 
     For queries on one face of the cube of directions; ``columns`` (d, n) are whole vectors of keys.
     The box of directions where the keys reach least far is halved, for ever better bounds, until
-    all are at least ``goal`` or ``most`` boxes have been looked at.
+    there are ``most`` boxes.
     """
     d = len(columns)
     tops, places = np.empty(LANES), np.empty(LANES, np.int64)
@@ -59,7 +59,7 @@ def inner_radius(columns, face, sign, middle, unit, relative, absolute, cubic, g
     room = (middle, unit, relative, absolute, cubic, tops, places)
     bound[0], heap[0] = _bound(columns, 0, face, centre, half, *room), 0
     n = 1
-    while n < most and bound[heap[0]] < goal:
+    while n < most:
         b = heap[0]
         side = 0
         for f in range(1, d):

@@ -213,7 +213,7 @@ def _select_open(entries, n, open_):
 
 @compiled
 def new_room(candidates):
-    """Room for tie sets, the latest of which are kept, and for the tree: for :func:`settle_open`."""
+    """Room for tie sets, the latest of which are kept, and for a tree, in ``settle_open``."""
     return (
         np.empty(len(candidates), np.int32), np.empty((_HELD, len(candidates)), np.int32),
         np.zeros(_HELD, np.int64), np.empty(_HELD, np.int64), np.full(1, -1),

@@ -6,7 +6,6 @@ of equal size are too many: those where the keys reach least far are halved, one
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,10 @@ _WORTH_REDUCING = 2048
 _SAMPLE = {4: 1 << 10, 5: 1 << 12, 6: 1 << 12}
 # So many of the keys farthest from the middle span the hull.
 _SPANNING = 256
-# Boxes looked at on each face: to choose a body, and to find out how large it is.
-_FEW_BOXES, _BOXES = 16, {4: 128, 5: 512, 6: 1024}
+# Boxes looked at on each face, an eighth of them to choose a body. One that leaves nearly all keys
+# is not measured further, one that leaves half is no use.
+_BOXES = {4: 128, 5: 512, 6: 1024}
+_HOPELESS, _WORTH_IT = 0.98, 0.5
 
 
 def outer_keys(
@@ -41,16 +42,17 @@ def outer_keys(
     frames = _frames(some)
     far = _far(keys, some, frames, num_threads)
     margin = (exponent, relative, absolute)
-    radii = _radii(far, frames, margin, _FEW_BOXES, (0, 1, 2), num_threads)
+    radii = _radii(far, frames, margin, _BOXES[d] // 8, (0, 1, 2), num_threads)
     bodies = [(0, radii[0], False), (2, radii[1], False), (2, radii[2], True)]
-    held = [len(some) - len(outer.outside_one(some, frames, body, 1)) for body in bodies]
-    best = int(np.argmax(held))
-    radii = _radii(far, frames, margin, _BOXES[d], (best,), num_threads)
-    body = (bodies[best][0], radii[best], bodies[best][2])
-    if 2 * len(outer.outside_one(some, frames, body, 1)) > len(some):
-        return outer.losing_nowhere(
-            keys, exponent, relative, absolute / 2, slip, num_threads
-        )  # fmt: skip
+    shares = [len(outer.outside_one(some, frames, body, 1)) / len(some) for body in bodies]
+    best = int(np.argmin(shares))
+    body, left = bodies[best], shares[best]
+    if left < _HOPELESS:
+        radius = _radii(far, frames, margin, _BOXES[d], (best,), num_threads)[best]
+        body = (body[0], radius, body[2])
+        left = len(outer.outside_one(some, frames, body, 1)) / len(some)
+    if left > _WORTH_IT:
+        return outer.losing_nowhere(keys, exponent, relative, absolute / 2, slip, num_threads)
     return outer.outside_one(keys, frames, body, num_threads)
 
 
@@ -72,7 +74,8 @@ def _far(
     with np.errstate(all="ignore"):
         away = (some - frames[0]) * frames[1]
         norms = np.sort(np.einsum("ij,ij->i", away, away))
-    radius = norms[-max(1, len(some) * _SPANNING // len(keys))]
+    # Rounding must not leave none.
+    radius = norms[-max(1, len(some) * _SPANNING // len(keys))] * keys.dtype.type(1 - 2.0**-8)
     far = outer.outside_one(keys, frames, (0, radius, False), num_threads)
     return rows_of(keys, far[:: max(1, len(far) // _SPANNING)])
 
@@ -95,16 +98,19 @@ def _radii(
             continue
         middle = scaled(frames[frame], -exponent)
         unit = scaled(1 / scale.astype(np.float64), -exponent)
-        found = np.empty(2 * d)
-
-        def look(start: int, stop: int) -> None:
-            for face in range(start, stop):
-                found[face] = inner_radius(
-                    columns, face // 2, 1.0 - 2 * (face % 2), middle, unit, relative, absolute,
-                    cubic, math.inf, most,
-                )  # fmt: skip
-
-        for_each_range(look, 2 * d, 1 if most > _FEW_BOXES else 2 * d, num_threads)
-        radii[body] = outer.safe_radius(found.min(), middle, unit, relative, frames.dtype, cubic)
+        radius = _radius(columns, (middle, unit, relative, absolute, cubic, most), num_threads)
+        radii[body] = outer.safe_radius(radius, middle, unit, relative, frames.dtype, cubic)
     frames[~np.isfinite(frames)] = 0
     return radii.astype(frames.dtype)
+
+
+def _radius(columns: NDArray[Any], body: tuple[Any, ...], num_threads: int) -> float:
+    n_faces = 2 * len(columns)
+    found = np.empty(n_faces)
+
+    def look(start: int, stop: int) -> None:
+        for face in range(start, stop):
+            found[face] = inner_radius(columns, face // 2, 1.0 - 2 * (face % 2), *body)
+
+    for_each_range(look, n_faces, 1, num_threads)
+    return float(found.min())

@@ -32,10 +32,10 @@ _ROWS, _FEWEST_ROWS = 1 << 15, 1 << 13
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says: for
 # itself, for each key and for each query, by the number of features, where most keys are soon left
 # out; and for each key where they are not. With five features or six another engine is faster.
-_CALL = {1: 1e6, 2: 0.7e6, 3: 1e6, 4: 4e6}
-_BUILD = {1: 200.0, 2: 200.0, 3: 400.0, 4: 500.0}
-_ASK = {1: 40.0, 2: 60.0, 3: 100.0, 4: 150.0}
-_ASK_FEW = {1: 20.0, 2: 20.0, 3: 80.0, 4: 150.0}  # of keys: the index stays in a cache
+_CALL = {1: 1e6, 2: 0.7e6, 3: 1e6, 4: 8e6}
+_BUILD = {1: 200.0, 2: 200.0, 3: 400.0, 4: 120.0}
+_ASK = {1: 40.0, 2: 60.0, 3: 100.0, 4: 80.0}
+_ASK_FEW = {1: 20.0, 2: 20.0, 3: 80.0, 4: 80.0}  # of keys: the index stays in a cache
 _FEW_KEYS = 1 << 14
 _BUILD_HARD = {3: 4000.0, 4: 8000.0}
 # The share of a sample that must be left over for that. In the plane the sweep takes about as long
