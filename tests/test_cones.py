@@ -207,7 +207,7 @@ def test_keys_that_lose_in_all_boxes_are_left_out(kind: str, d: int, dtype: DTyp
     winners = np.unique(direct.list_winners(problem, answer, indptr))
     relative, absolute, slip = _cones_margins.margins(d, dtype)
     exponent = int(np.frexp(np.abs(keys).max())[1])
-    kept = _cones_outer._losing_nowhere(keys, exponent, relative, absolute, slip, 2)
+    kept = _cones_outer.losing_nowhere(keys, exponent, relative, absolute, slip, 2)
     assert set(winners) <= set(kept)
     if kind in ("two far clusters", "heavy tails") and d == 3:
         assert len(kept) < len(keys) / 5

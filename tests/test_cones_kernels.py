@@ -8,7 +8,11 @@ import pytest
 from fasthardmax.engines import _cones_index as index
 from fasthardmax.engines import _cones_kernels as kernels
 from fasthardmax.engines import _cones_sweep as sweeping
+from fasthardmax.engines import cones
+from fasthardmax.engines._cones_radius import inner_radius
+from fasthardmax.engines._cones_shell import outer_keys
 from fasthardmax.engines._cones_vectors import LANES
+from fasthardmax.numerics import canonical_scores
 
 from .clouds import DTYPES, ball, circle, gaussian, seeded, ulp_neighbours
 
@@ -37,6 +41,55 @@ def test_outside_is_what_no_body_holds(box: bool, dtype: np.dtype) -> None:
     expected[kept[3 : 3 + found]] = True
     assert not expected[:3].any()
     np.testing.assert_array_equal(expected[3:997][sure[3:997]], (norm >= 1.5)[3:997][sure[3:997]])
+
+
+@pytest.mark.parametrize("d", [4, 6])
+@pytest.mark.parametrize("box", [False, True])
+def test_a_body_fits_into_the_hull(box: bool, d: int) -> None:
+    """No direction of a face sees the body reach beyond the keys; more boxes show a larger one."""
+    columns = np.ascontiguousarray(gaussian(64 * LANES, d, DTYPES[1]).T)
+    middle, unit = np.full(d, 0.05), np.linspace(1, 1.5, d)
+    body = (middle, unit, 0.0, 0.0, box)
+    radii = [inner_radius(columns, 1, -1.0, *body, most) for most in (64, 512)]
+    assert 0 < radii[0] < radii[1]
+    directions = seeded(f"face {d}").uniform(-1, 1, (5000, d))
+    directions[:, 1] = -1
+    reach = (directions @ (columns - middle[:, None])).max(axis=1)
+    length = np.linalg.norm(directions * unit, 1 if box else 2, axis=1)
+    assert radii[1] <= (reach / length).min() < 3 * radii[1]
+
+
+@pytest.mark.parametrize("d", [4, 5])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_keys_outside_of_a_body_hold_all_winners(d: int, dtype: np.dtype) -> None:
+    keys = gaussian(20_000, d, dtype) * dtype.type(3) + dtype.type(7)
+    directions = gaussian(3000, d, dtype).astype(np.float64)
+    winners = (directions @ keys.astype(np.float64).T).argmax(axis=1)
+    relative, absolute, slip = index.margins(d, dtype)
+    peak = float(np.abs(keys).max())
+    kept = outer_keys(keys, int(np.frexp(peak)[1]), relative, absolute, slip, 2)
+    assert set(winners) <= set(kept)
+    assert len(kept) < len(keys)
+
+
+def test_screening_tells_winners_from_near_ties() -> None:
+    """Where float32 cannot tell, and only there, lists are scored again; less slack is noticed."""
+    d = 4
+    keys = 1 + 1e-3 * gaussian(500, d, DTYPES[1])
+    keys[1::2] = keys[::2] * (1 + 1e-9)
+    query = gaussian(2000, d, DTYPES[1])
+    built = index.build(keys, np.abs(keys).max(axis=0), 1)
+
+    def first_winners(built: index.ConeIndex) -> np.ndarray:
+        first, count = np.empty(2000, np.int64), np.empty(2000, np.int64)
+        none = np.empty((2000, 0))
+        cones.attend(built, query, keys, keys[:, :0], "mean", 1, none, first, count)
+        return first
+
+    expected = canonical_scores(query, keys).argmax(axis=1)
+    np.testing.assert_array_equal(first_winners(built), expected)
+    blind = built._replace(slack=np.zeros_like(built.slack))
+    assert (first_winners(blind) != expected).any()
 
 
 @pytest.mark.parametrize("kind", ["circle", "ball", "gaussian", "near ties"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._cones_vectors import LANES, highest, survivors
+from ._cones_vectors import LANES, PACK, extent, highest, survivors
 from ._jit import compiled, part
 from ._vectors import lowest_bit
 
@@ -46,15 +46,15 @@ def _head(columns, n, weights, w, tops, places):
 
 
 @part
-def _walls(columns, n, centre, half, walls, weights, tops, places):
-    """Write to ``walls`` points in the hull of the keys that score high in a box.
+def _walls(columns, n, centre, half, begin, walls, weights, tops, places):
+    """Write to ``walls[begin:]`` points in the hull of the keys that score high in a box.
 
     They are the best keys at its centre and towards its sides, and a mean; returns how many. A wall
     is (g_1, ..., g_m, s), s the lower bound of its score at the centre.
     """
     m = len(columns) - 2
     weights[0, 0], weights[0, 1 + m] = 1, -1
-    for a in range(1 + 2 * m):
+    for a in range(begin, 1 + 2 * m):
         for g in range(m):
             weights[0, 1 + g] = centre[g]
         if a:
@@ -100,7 +100,7 @@ def fan_walls(exact, size, centres, half, fan):
         for box in range(len(centres)):
             for g in range(m):
                 centre[g] = centres[box, g]
-            _walls(columns, padded, centre, half, walls, weights, tops, places)
+            _walls(columns, padded, centre, half, 0, walls, weights, tops, places)
             for a in range(2 + 2 * m):
                 for g in range(m + 1):
                     fan[face, box, a, g] = walls[a, g]
@@ -159,26 +159,68 @@ def may_win(keys, scale, relative, absolute, slip, centres, half, fan, start, st
 
 
 @part
-def _undominated(
-    columns, n, centre, half, slip, upper, walls, weights, reach, tops, places, stays, kept
-):  # fmt: skip
-    """Write to ``kept`` which of the ``n`` keys in ``columns`` may win in a box; returns how many.
-
-    A key's column is (g_0, g_1, ..., g_m, e): the key in the face's frame and its margin. In the
-    box the query is (1, t_1, ..., t_m) with |t - centre| <= half + slip.
-    """
+def _wall_at_centre(columns, n, centre, walls, weights, tops, places):
+    """The first of :func:`_walls`."""
     m = len(columns) - 2
-    n_walls = _walls(columns, -(-n // LANES) * LANES, centre, half, walls, weights, tops, places)
-    weights[0, 1 + m] = 1
+    weights[0, 0], weights[0, 1 + m] = 1, -1
     for g in range(m):
-        weights[0, 1 + g], reach[g] = centre[g], half[g] + slip
+        weights[0, 1 + g] = centre[g]
+    head, walls[0, m] = _head(columns, n, weights, 0, tops, places)
+    for g in range(m):
+        walls[0, g] = columns[1 + g, head]
+
+
+@part
+def _unbeaten(columns, n, centre, upper, walls, begin, end, weights, reach, kept):
+    """Write to ``kept`` which of ``n`` keys none of the walls begin..end-1 beats; how many."""
+    m = len(columns) - 2
+    weights[0, 0], weights[0, 1 + m] = 1, 1
+    for g in range(m):
+        weights[0, 1 + g] = centre[g]
     found = 0
     for start in range(0, n, LANES):
-        left = survivors(columns, start, weights, 0, upper, walls, n_walls, reach)
+        left = survivors(columns, start, weights, 0, upper, walls, begin, end, reach)
         while left:
             kept[found] = start + lowest_bit(left)
             found += 1
             left &= left - np.uint64(1)
+    return found
+
+
+@part
+def _undominated(
+    columns, n, centre, half, slip, few, upper, walls, weights, reach, tops, places, stays, near,
+    kept,
+):  # fmt: skip
+    """Write to ``kept`` which of the ``n`` keys in ``columns`` may win in a box; returns how many.
+
+    A key's column is (g_0, g_1, ..., g_m, e): the key in the face's frame and its margin. In the
+    box the query is (1, t_1, ..., t_m) with |t - centre| <= half + slip. Most keys lose to the best
+    at the centre: only those that do not, copied to ``few``, are looked at more closely.
+    """
+    m = len(columns) - 2
+    for g in range(m):
+        reach[g] = half[g] + slip
+    _wall_at_centre(columns, -(-n // LANES) * LANES, centre, walls, weights, tops, places)
+    n = _unbeaten(columns, n, centre, upper, walls, 0, 1, weights, reach, near)
+    whole = -(-n // LANES) * LANES
+    for f in range(m + 2):
+        for i in range(n):
+            few[f, i] = columns[f, near[i]]
+        for i in range(n, whole):
+            few[f, i] = few[f, n - 1] if f else -1e300
+    n_walls = _walls(few, whole, centre, half, 1, walls, weights, tops, places)
+    found = _unbeaten(few, n, centre, upper, walls, 1, n_walls, weights, reach, kept)
+    found = _unbeaten_by_another(few, found, upper, reach, stays, kept)
+    for i in range(found):
+        kept[i] = near[kept[i]]
+    return found
+
+
+@part
+def _unbeaten_by_another(columns, found, upper, reach, stays, kept):
+    """Leave those of the ``found`` keys in ``kept`` that none of the others beats; how many."""
+    m = len(columns) - 2
     if found > _ALL_PAIRS or found < 2:
         return found
     few, found = found, 0
@@ -204,20 +246,18 @@ def _undominated(
 
 
 @part
-def _widest(columns, n, half, least, weights, tops, places):
+def _widest(columns, n, half, least, low, high):
     """The coordinate along which the keys' scores vary most over a box, or -1."""
     m = len(columns) - 2
     widest, side = 0.0, -1
-    for f in range(m + 2):
-        weights[0, f] = 0
     for g in range(m):
         if half[g] <= least:
             continue
-        spread = 0.0
-        for sign in range(-1, 2, 2):
-            weights[0, 1 + g] = sign
-            spread += _head(columns, -(-n // LANES) * LANES, weights, 0, tops, places)[1]
-        weights[0, 1 + g] = 0
+        extent(columns, 1 + g, -(-n // LANES) * LANES, low, high)
+        spread = -np.inf
+        for lane in range(LANES):
+            for other in range(LANES):
+                spread = max(spread, high[lane] - low[other])
         if half[g] * spread > widest:
             widest, side = half[g] * spread, g
     return side
@@ -271,13 +311,17 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget, n_queries
     one candidate.
     """
     m, n = rows.shape[1] - 2, len(rows)
+    whole = PACK if m > 2 else 1  # lists begin with a vector, where they are packed
     padded = -(-n // LANES) * LANES
     columns = np.empty((m + 2, padded))
     kept = np.empty(padded, np.int32)
     weights = np.empty((1, m + 2))
     tops, places = np.empty(LANES), np.empty(LANES, np.int64)
-    walls, reach = np.empty((2 + 2 * m, m + 1)), np.empty(m + 1)
-    room = (np.empty(padded), walls, weights, reach, tops, places, np.empty(_ALL_PAIRS, np.bool_))
+    walls, reach, ends = np.empty((2 + 2 * m, m + 1)), np.empty(m + 1), np.empty(LANES)
+    room = (
+        np.empty((m + 2, padded)), np.empty(padded), walls, weights, reach, tops, places,
+        np.empty(_ALL_PAIRS, np.bool_), np.empty(padded, np.int32),
+    )  # fmt: skip
     marks = (np.empty(m + 1, np.int64), np.empty(m + 1, np.int64))
     work = np.empty(3 * n + 64, np.int32)
     low = np.empty(64, np.int32)
@@ -323,18 +367,19 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget, n_queries
         lonely = crowd < _CROWD and (k <= most or idle >= 2 * m)
         if k > min(inner, outer) and share >= k and not lonely:
             _gather(rows, work, lo, k, columns)
-            side_by = _widest(columns, k, half, least, weights, tops, places)
+            side_by = _widest(columns, k, half, least, tops, ends)
             if side_by >= 0 and k <= (inner if half[side_by] * grid > 1 else outer):
                 side_by = -1
         if side_by < 0:
             if not marked:
                 _mark(table, grid, centre, half, -1 - work[lo] if k == 1 else node, *marks)
             k = k if k <= most else 0
-            lists = _longer(lists, n_listed + k)
-            for i in range(k):
-                lists[n_listed + i] = work[lo + i]
+            room_for = -(-k // whole) * whole
+            lists = _longer(lists, n_listed + room_for)
+            for i in range(room_for):
+                lists[n_listed + i] = work[lo + min(i, k - 1)]
             low[node], high[node], at[node] = n_listed, k, 0
-            n_listed += k
+            n_listed += room_for
             continue
         if not marked and half[side_by] * grid <= 1:
             _mark(table, grid, centre, half, node, *marks)

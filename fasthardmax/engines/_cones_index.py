@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from .._threads import for_each_range
 from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
+from . import _cones_packs as packing
+from . import _cones_shell as shell
 from . import _cones_sweep as sweeping
 from ._arrays import powers, readonly, rows_of, scaled
 from ._cones_margins import margins
@@ -35,15 +37,16 @@ _GRID = {1: 1, 2: 128, 3: 16, 4: 8, 5: 8, 6: 4}  # cells per side of a face, at 
 _PER_CELL = {1: 4, 2: 2, 3: 4, 4: 4, 5: 4, 6: 4}
 _KEYS_PER_CELL = {1: 64, 2: 64, 3: 16, 4: 16, 5: 16, 6: 16}
 _CELLS = 1 << 22  # cells of the table, at most
-_INNER = {1: 1, 2: 1, 3: 1, 4: 12, 5: 16, 6: 32}  # candidates that a cell of the grid may keep
+_INNER = {1: 1, 2: 1, 3: 1, 4: 16, 5: 64, 6: 64}  # candidates that a cell of the grid may keep
 # In space up to so many, while there are few queries: a lookup among more candidates takes longer,
 # but cells that keep fewer take longer to find. Fitted; the limit is so many over the queries.
 _MOST_INNER, _FEW_QUERIES = 8, 400_000
-_OUTER = {1: 6, 2: 8, 3: 32, 4: 40, 5: 48, 6: 64}  # and one below the grid
+_OUTER = {1: 6, 2: 8, 3: 32, 4: 40, 5: 64, 6: 128}  # and one below the grid
 # Boxes are divided until so many candidates a key left over have been listed.
 _SPENT = {1: 16, 2: 16, 3: 6, 4: 16, 5: 16, 6: 16}
+_SPENT_OF_ALL = {4: 2, 5: 4, 6: 8}  # or one of all keys, at least
 # More candidates than this are searched for in a tree of boxes.
-_LISTED = 64
+_LISTED, _MORE_IN_PACKS = 64, 4
 
 
 class ConeIndex(NamedTuple):
@@ -61,6 +64,9 @@ class ConeIndex(NamedTuple):
     boxes: NDArray[Any]  # (2^l, 2, d): boxes of keys, for cells whose candidates are not listed
     least: Any  # the shortest query, in the maximum norm, that the cells are proven for
     zero: Any  # no longer queries score 0 everywhere
+    # From four features on, the lists as differences in vectors, and how much these are rounded.
+    packs: NDArray[np.float32]
+    slack: NDArray[np.float32]
 
     @property
     def nbytes(self) -> int:
@@ -95,7 +101,10 @@ def build(
     with np.errstate(all="ignore"):
         short = np.ldexp(1.5 * d * (tiny / absolute) / total, -exponent).astype(dtype)
         least = np.nextafter(short, dtype.type(np.inf))
-    outer = outer_keys(keys, exponent, relative, absolute * total, slip, num_threads)
+    if d >= packing.FEATURES:
+        least = max(least, np.finfo(dtype).tiny)  # its inverse is finite
+    reduce = outer_keys if d < packing.FEATURES else shell.outer_keys
+    outer = reduce(keys, exponent, relative, absolute * total, slip, num_threads)
     distinct, group, n_groups = distinct_keys(keys if len(outer) == n else rows_of(keys, outer))
     grid = _GRID[d]
     while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(
@@ -107,9 +116,11 @@ def build(
     inner = _INNER[d] if 4 * n_groups < n else _OUTER[d]
     if d == 3:
         inner = max(inner, min(_MOST_INNER, int(_FEW_QUERIES / n_queries)))
-    budget = (_SPENT[d] * n_groups + n / 4 + (1 << 14)) / (2 * d)
-    halvings = 18 if dtype == np.float32 else 40
-    limits = (slip, 2.0**-halvings, inner, _OUTER[d], _LISTED, budget, n_queries / (2 * d))
+    spent = max(_SPENT[d] * n_groups, _SPENT_OF_ALL.get(d, 0) * n)
+    budget = (spent + n / 4 + (1 << 14)) / (2 * d)
+    halvings = 18 if dtype == np.float32 or d >= packing.FEATURES else 40
+    listed = _LISTED * (_MORE_IN_PACKS if d >= packing.FEATURES else 1)
+    limits = (slip, 2.0**-halvings, inner, _OUTER[d], listed, budget, n_queries / (2 * d))
     margin = (exponent, relative, absolute * total / 2)
     divide = _sweep if d == 2 else _divide
     parts = divide(readonly(distinct), margin, grid, table, limits, num_threads)
@@ -123,9 +134,11 @@ def build(
         kernels.tree(readonly(distinct), levels, order, boxes)
         lists = np.concatenate([lists, order])
     named, spans, members = _members(lists, table, group, outer, n_groups)
+    candidates = rows_of(distinct, named)
+    packs, slack = _packed(candidates, low, high, lists, (exponent, relative, absolute * total))
     return ConeIndex(
-        rows_of(distinct, named), spans, members, table, grid, low, high, at.astype(dtype), lists,
-        boxes, least, dtype.type(0),
+        candidates, spans, members, table, grid, low, high, at.astype(dtype), lists, boxes, least,
+        dtype.type(0), packs, slack,
     )  # fmt: skip
 
 
@@ -199,6 +212,23 @@ def _join(parts: list[Any], table: NDArray[np.int32]) -> tuple[NDArray[Any], ...
     return np.concatenate(lows), high, at, lists
 
 
+def _packed(
+    candidates: NDArray[Any], low: NDArray[np.int32], high: NDArray[np.int32],
+    lists: NDArray[np.int32], margin: tuple[int, float, float],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
+    d = candidates.shape[1]
+    if d < packing.FEATURES:
+        return np.empty((0, d, packing.PACK), np.float32), np.empty(0, np.float32)
+    exponent, relative, absolute = margin
+    packs = np.empty((-(-len(lists) // packing.PACK), d, packing.PACK), np.float32)
+    slack = np.empty(len(low), np.float32)
+    packing.pack(
+        readonly(candidates), readonly(low), readonly(high), readonly(lists), powers(-exponent),
+        relative, absolute, packs, slack, 0, len(low), (0,) * d,
+    )  # fmt: skip
+    return packs, slack
+
+
 def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     """Keys that are all zero: no query tells them apart."""
     none = np.empty(0, np.int32)
@@ -207,6 +237,7 @@ def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     return ConeIndex(
         keys[:1], np.zeros(2, np.int64), np.zeros(1, np.int64), none, 1, none, none,
         np.empty(0, keys.dtype), none, boxes, largest, largest,
+        np.empty((0, keys.shape[1], packing.PACK), np.float32), np.empty(0, np.float32),
     )  # fmt: skip
 
 

@@ -23,7 +23,8 @@ def margins(d: int, dtype: np.dtype[Any]) -> tuple[float, float, float]:
     smallest subnormal. The quotients t = q / M have an error of u |t| <= u (or eta, where they
     underflow), t + 1 is rounded by at most 2 u, the scaling to a cell is by a power of two, and
     boxes are divided at multiples of powers of two: the query looked up in a box is within 4 u of
-    it, and ``slip`` is twice that. A canonical score errs by at most
+    it, and ``slip`` is twice that; from four features on t is in float32, with the u of that. A
+    canonical score errs by at most
     gamma_d sum_f |q_f p_f| + d eta <= M gamma_d |p|_1 + d eta, with gamma_d = d u / (1 - d u)
     <= (d + 1) u. So p loses to w if <t, p - w> + (d + 1) u (|p|_1 + |w|_1) + 2 d eta / M < 0, and
     the last term is at most absolute P. The left side above is formed in float64. Its terms add
@@ -36,4 +37,5 @@ def margins(d: int, dtype: np.dtype[Any]) -> tuple[float, float, float]:
     """
     info = np.finfo(dtype)
     u, v = float(info.eps) / 2, 2.0**-53
-    return (d + 1) * u + (8 * d + 24) * v, u * u, 8 * u
+    rough = max(u, 2.0**-24) if d > 3 else u
+    return (d + 1) * u + (8 * d + 24) * v, u * u, 8 * rough

@@ -23,19 +23,19 @@ from ._cones_margins import margins
 from ._cones_vectors import LANES
 from ._distinct import distinct_keys
 
-__all__ = ["outer_keys", "share_left"]
+__all__ = ["losing_nowhere", "outer_keys", "outside_one", "safe_radius", "share_left"]
 
 _SOME_OUTER = 1 << 12
 _SOME_TRIED = 1 << 10
 # Keys looked at first, to find bodies that spare most of the others a closer look.
-_SAMPLE = {1: 1 << 10, 2: 1 << 12, 3: 1 << 14, 4: 1 << 12}
+_SAMPLE = {1: 1 << 10, 2: 1 << 12, 3: 1 << 14}
 # Fewer keys are divided at once.
 _WORTH_REDUCING = 2048
 # And fewer than these left over, once reduced, are not reduced again.
 _WORTH_ANOTHER = 1 << 14
 # Boxes per side of a face that a sample is reduced with, coarse ones first.
-_FANS = {1: (1,), 2: (2, 16, 64), 3: (2, 4, 12), 4: (2, 4)}
-_FAN_AGAIN = {1: 1, 2: 16, 3: 4, 4: 7}  # and once more, for what is left over
+_FANS = {1: (1,), 2: (2, 16, 64), 3: (2, 4, 12)}
+_FAN_AGAIN = {1: 1, 2: 16, 3: 4}  # and once more, for what is left over
 _FAN_SCORES = 1 << 21  # at most so many, to find the keys that span the hull
 _SCORES_PER_RANGE = 1 << 17  # about 50 us
 _SOME_WALLS = 1 << 11
@@ -61,7 +61,7 @@ def outer_keys(
     kept = _outside_bodies(keys, *margin) if d in _FANS else None
     if kept is not None:
         return kept
-    return _losing_nowhere(keys, exponent, relative, absolute / 2, slip, num_threads)
+    return losing_nowhere(keys, exponent, relative, absolute / 2, slip, num_threads)
 
 
 def _outside_bodies(
@@ -107,7 +107,7 @@ def share_left(keys: NDArray[Any]) -> float:
     return min(shares)
 
 
-def _losing_nowhere(
+def losing_nowhere(
     keys: NDArray[Any], exponent: int, relative: float, absolute: float, slip: float,
     num_threads: int,
 ) -> NDArray[np.int64]:  # fmt: skip
@@ -205,16 +205,23 @@ def _bodies(
             continue
         middle = scaled(frames[frame], -exponent)
         unit = scaled(1 / scale.astype(np.float64), -exponent)
-        size = np.abs(middle).sum()
         radius = kernels.radius(
             corners, outermost, middle, unit, relative, absolute, norm == np.inf
         )  # fmt: skip
-        radius -= relative * (size + max(0.0, radius) * unit.sum()) / unit.min()
-        radius *= 1 - (8 * d + 64) * float(np.finfo(dtype).eps)
-        if radius > 2.0**-10:  # squares of much smaller numbers may underflow
-            radii[body] = radius**2 if norm == 2 else radius
+        radii[body] = safe_radius(radius, middle, unit, relative, dtype, norm == np.inf)
     frames[~np.isfinite(frames)] = 0
     return frames, radii.astype(dtype)
+
+
+def safe_radius(
+    radius: float, middle: NDArray[Any], unit: NDArray[Any], relative: float, dtype: Any, box: bool
+) -> float:  # fmt: skip
+    """A radius of a body as ``outside`` takes it, less the margin of the keys inside; or 0."""
+    radius -= relative * (np.abs(middle).sum() + max(0.0, radius) * unit.sum()) / unit.min()
+    radius *= 1 - (8 * len(unit) + 64) * float(np.finfo(dtype).eps)
+    if radius <= 2.0**-10:  # squares of much smaller numbers may underflow
+        return 0.0
+    return radius if box else radius**2
 
 
 def _farthest(keys: NDArray[Any], frames: NDArray[Any], num_threads: int) -> NDArray[np.int64]:
@@ -224,7 +231,7 @@ def _farthest(keys: NDArray[Any], frames: NDArray[Any], num_threads: int) -> NDA
         few = (keys[:: max(1, n // _SOME_OUTER)] - frames[0]) * frames[1]
         far = np.sort(np.einsum("ij,ij->i", few, few))  # faster than a sum
     radius = far[-max(1, len(few) * _SOME_OUTER // n)]
-    return _outside_one(keys, frames, (0, radius, False), num_threads)
+    return outside_one(keys, frames, (0, radius, False), num_threads)
 
 
 def _some_outer(
@@ -268,19 +275,19 @@ def _outside(
     bodies = [(0, radii[0], False), (2, radii[1], False), (2, radii[2], True)]
     bodies = [body for body in bodies if body[1] > 0]
     some = np.ascontiguousarray(keys[:: max(1, len(keys) // _SOME_TRIED)])
-    bodies.sort(key=lambda body: len(_outside_one(some, frames, body, 1)))
+    bodies.sort(key=lambda body: len(outside_one(some, frames, body, 1)))
     kept = None
     for body in bodies:
-        rest = _outside_one(some, frames, body, 1)
+        rest = outside_one(some, frames, body, 1)
         if kept is None:
-            kept = _outside_one(keys, frames, body, num_threads)
+            kept = outside_one(keys, frames, body, num_threads)
         elif 4 * len(rest) < 3 * len(some):
-            kept = kept[_outside_one(rows_of(keys, kept), frames, body, num_threads)]
+            kept = kept[outside_one(rows_of(keys, kept), frames, body, num_threads)]
         some = rows_of(some, rest)
     return np.arange(len(keys)) if kept is None else kept
 
 
-def _outside_one(
+def outside_one(
     keys: NDArray[Any], frames: NDArray[Any], body: tuple[int, Any, bool], num_threads: int
 ) -> NDArray[np.int64]:
     n, d = keys.shape

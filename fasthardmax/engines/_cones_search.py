@@ -10,19 +10,21 @@ import numpy as np
 from ._cones_ties import copy_row, scan, score_of, settle, sort
 from ._jit import compiled, inlined, part
 
-__all__ = ["attend", "list_ties"]
+__all__ = [
+    "BLOCK", "SHORT", "attend", "find_best", "list_ties", "new_room", "settle_open", "write",
+]  # fmt: skip
 
 # Queries handled at once: what they read is then fetched from memory at once as well.
-_BLOCK = 256
+BLOCK = 256
 _HELD = 64  # tie sets
 _DEPTH = 64  # of the tree of boxes, at most
 # In place of a table's entry, for a query too short for it.
-_SHORT = np.iinfo(np.int32).max
+SHORT = np.iinfo(np.int32).max
 
 
 @part
 def _look_up(query, begin, n, columns, least, table, grid, entries, dims):
-    """The table's entry for each of ``n`` queries, or ``_SHORT``.
+    """The table's entry for each of ``n`` queries, or ``SHORT``.
 
     Columns, selections instead of branches, and floating-point numbers: so it vectorises.
     """
@@ -54,7 +56,7 @@ def _look_up(query, begin, n, columns, least, table, grid, entries, dims):
         cell = cell if long else -one
         entries[j] = np.int32(cell)
     for j in range(n):
-        entries[j] = table[entries[j]] if entries[j] >= 0 else _SHORT
+        entries[j] = table[entries[j]] if entries[j] >= 0 else SHORT
 
 
 @inlined
@@ -129,12 +131,12 @@ def _find_leaves(query, begin, open_, n, entries, low, high, at, leaves, dims):
     for o in range(n):
         j = open_[o]
         entry = entries[j]
-        short = entry == _SHORT
+        short = entry == SHORT
         leaves[o] = -1 if short else _leaf(query, begin + j, entry, low, high, at, dims)
 
 
 @part
-def _find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims):
+def find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims):
     """The best candidate of each query with a leaf, -1 where several are; how many were scored.
 
     Queries without a leaf, and those whose candidates are not listed, are passed over. Selections
@@ -182,7 +184,7 @@ def _tied(query, i, leaf, low, high, lists, boxes, keys, tied, nodes, bounds, di
 
 
 @inlined
-def _write(i, c, alone, spans, members, source, rows, mean, first, count):
+def write(i, c, alone, spans, members, source, rows, mean, first, count):
     """Answer query i, where candidate c wins; ``alone`` if none has more than one member."""
     first[i] = members[c if alone else spans[c]]
     count[i] = 1 if alone else spans[c + 1] - spans[c]
@@ -196,7 +198,7 @@ def _write_table(begin, n, entries, alone, spans, members, source, rows, mean, f
     """Answer the queries with one candidate; other rows get that of another, for no branch."""
     for j in range(n):
         c = max(-1 - entries[j], 0)
-        _write(begin + j, c, alone, spans, members, source, rows, mean, first, count)
+        write(begin + j, c, alone, spans, members, source, rows, mean, first, count)
 
 
 @part
@@ -207,6 +209,68 @@ def _select_open(entries, n, open_):
         open_[found] = j
         found += entries[j] >= 0
     return found
+
+
+@compiled
+def new_room(candidates):
+    """Room for tie sets, the latest of which are kept, and for a tree, in ``settle_open``."""
+    return (
+        np.empty(len(candidates), np.int32), np.empty((_HELD, len(candidates)), np.int32),
+        np.zeros(_HELD, np.int64), np.empty(_HELD, np.int64), np.full(1, -1),
+        np.empty(_DEPTH, np.int64), np.empty(_DEPTH, candidates.dtype),
+    )  # fmt: skip
+
+
+@compiled
+def settle_open(
+    begin, n, open_, leaves, won, query, key, value, candidates, spans, members, source, rows,
+    low, high, lists, boxes, zero, ties, mean, first, count, dims,
+    tied, held, n_held, held_row, zero_row, nodes, bounds,
+):  # fmt: skip
+    """Answer ``n`` of a block's queries, those won by one and others; how many were scored anew.
+
+    The last arguments are those of :func:`new_room`.
+    """
+    alone = len(members) == len(candidates)
+    scored = 0
+    for o in range(n):
+        j, leaf = open_[o], leaves[o]
+        i = begin + j
+        if won[j] >= 0:
+            write(i, won[j], alone, spans, members, source, rows, mean, first, count)
+            continue
+        if leaf < 0:
+            flat = True
+            for f in range(len(dims)):
+                flat &= abs(query[i, f]) <= zero
+            if flat and zero_row[0] >= 0:
+                copy_row(mean, first, count, i, zero_row[0])
+                continue
+            first[i], count[i] = scan(query, i, key, value, ties, mean, dims)
+            scored += len(key)
+            if flat:
+                zero_row[0] = i
+            continue
+        found, new = _tied(
+            query, i, leaf, low, high, lists, boxes, candidates, tied, nodes, bounds, dims
+        )
+        scored += new if high[leaf] == 0 else 0  # others have been counted
+        if found == 1:
+            write(i, tied[0], alone, spans, members, source, rows, mean, first, count)
+            continue
+        # Queries often tie alike: the latest tie sets are kept.
+        slot = (found + 3 * tied[0] + 5 * tied[found - 1]) % _HELD
+        same = found == n_held[slot]
+        for t in range(found if same else 0):
+            same &= tied[t] == held[slot, t]
+        if same:
+            copy_row(mean, first, count, i, held_row[slot])
+            continue
+        first[i], count[i] = settle(tied, found, spans, members, value, ties, mean, i)
+        for t in range(found):
+            held[slot, t] = tied[t]
+        n_held[slot], held_row[slot] = found, i
+    return scored
 
 
 @compiled
@@ -221,19 +285,15 @@ def attend(
     every key.
     """
     alone = len(members) == len(candidates)
-    tied = np.empty(len(candidates), np.int32)
-    held = np.empty((_HELD, len(candidates)), np.int32)
-    n_held, held_row = np.zeros(_HELD, np.int64), np.empty(_HELD, np.int64)
-    zero_row = -1
+    room = new_room(candidates)
     scored = 0
-    entries = np.empty(_BLOCK, np.int32)
-    open_ = np.empty(_BLOCK, np.int32)
-    leaves = np.empty(_BLOCK, np.int32)
-    won = np.empty(_BLOCK, np.int32)
-    nodes, bounds = np.empty(_DEPTH, np.int64), np.empty(_DEPTH, query.dtype)
-    columns = np.empty((len(dims), _BLOCK), query.dtype)
-    for begin in range(start, stop, _BLOCK):
-        size = min(_BLOCK, stop - begin)
+    entries = np.empty(BLOCK, np.int32)
+    open_ = np.empty(BLOCK, np.int32)
+    leaves = np.empty(BLOCK, np.int32)
+    won = np.empty(BLOCK, np.int32)
+    columns = np.empty((len(dims), BLOCK), query.dtype)
+    for begin in range(start, stop, BLOCK):
+        size = min(BLOCK, stop - begin)
         _look_up(query, begin, size, columns, least, table, grid, entries, dims)
         _write_table(
             begin, size, entries, alone, spans, members, source, rows, mean, first, count
@@ -242,46 +302,13 @@ def attend(
         _find_leaves(query, begin, open_, n_open, entries, low, high, at, leaves, dims)
         for o in range(n_open):
             won[open_[o]] = -1
-        scored += _find_best(
+        scored += find_best(
             query, begin, open_, n_open, low, high, lists, candidates, leaves, won, dims
         )  # fmt: skip
-        for o in range(n_open):
-            j, leaf = open_[o], leaves[o]
-            i = begin + j
-            if won[j] >= 0:
-                _write(i, won[j], alone, spans, members, source, rows, mean, first, count)
-                continue
-            if leaf < 0:
-                flat = True
-                for f in range(len(dims)):
-                    flat &= abs(query[i, f]) <= zero
-                if flat and zero_row >= 0:
-                    copy_row(mean, first, count, i, zero_row)
-                    continue
-                first[i], count[i] = scan(query, i, key, value, ties, mean, dims)
-                scored += len(key)
-                if flat:
-                    zero_row = i
-                continue
-            found, n = _tied(
-                query, i, leaf, low, high, lists, boxes, candidates, tied, nodes, bounds, dims
-            )
-            scored += n if high[leaf] == 0 else 0  # others have been counted
-            if found == 1:
-                _write(i, tied[0], alone, spans, members, source, rows, mean, first, count)
-                continue
-            # Queries often tie alike: the latest tie sets are kept.
-            slot = (found + 3 * tied[0] + 5 * tied[found - 1]) % _HELD
-            same = found == n_held[slot]
-            for t in range(found if same else 0):
-                same &= tied[t] == held[slot, t]
-            if same:
-                copy_row(mean, first, count, i, held_row[slot])
-                continue
-            first[i], count[i] = settle(tied, found, spans, members, value, ties, mean, i)
-            for t in range(found):
-                held[slot, t] = tied[t]
-            n_held[slot], held_row[slot] = found, i
+        scored += settle_open(
+            begin, n_open, open_, leaves, won, query, key, value, candidates, spans, members,
+            source, rows, low, high, lists, boxes, zero, ties, mean, first, count, dims, *room,
+        )  # fmt: skip
     return scored
 
 
@@ -300,7 +327,7 @@ def list_ties(
         _look_up(query, i, 1, columns, least, table, grid, entries, dims)
         entry = entries[0]
         n = 0
-        if entry == _SHORT:
+        if entry == SHORT:
             best = score_of(query, i, key, first[i], dims)
             for j in range(first[i], len(key)):
                 if score_of(query, i, key, j, dims) == best:

@@ -108,7 +108,8 @@ def answer_roughly(
         _fetch(key, index, n_keys, block, n_blocks, tables, least, present, rows)
         add_winners(
             asked, read, i0, lanes, False, NO_MASK, allowed, numbers, least, done,
-            block, n_blocks, n_keys, tables, 0, found_at, best, last, scores, leaf_first, leaf_count,
+            block, n_blocks, n_keys, tables, 0, found_at, best, last, scores,
+            leaf_first, leaf_count,
         )  # fmt: skip
         write_panel(
             asked, read, index, order, start, i0, lanes, least, block, n_keys, tables, 0, best,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .._problem import Answer, Problem
 from .._threads import for_each_range
+from . import _cones_packs as packing
 from . import _cones_search as search
 from . import _cones_ties as tied
 from ._arrays import readonly
@@ -34,10 +35,10 @@ _ROWS, _FEWEST_ROWS = 1 << 15, 1 << 13
 # soon left out, and for each key times the square of the share that is not. With five features or
 # six another engine is faster.
 _CALL = {1: 4e5, 2: 6e5, 3: 1.2e6, 4: 1.5e6}
-_BUILD = {1: 20.0, 2: 50.0, 3: 25.0, 4: 60.0}
-_ASK = {1: 10.0, 2: 10.0, 3: 20.0, 4: 40.0}
+_BUILD = {1: 20.0, 2: 50.0, 3: 25.0, 4: 25.0}
+_ASK = {1: 10.0, 2: 10.0, 3: 20.0, 4: 25.0}
 # In the plane the sweep takes about as long for all kinds of points.
-_BUILD_HARD = {3: 900.0, 4: 2000.0}
+_BUILD_HARD = {3: 900.0, 4: 1000.0}
 
 
 def refusal(problem: Problem) -> str | None:
@@ -129,13 +130,16 @@ def attend(
         if ties == "mean" and value.shape[1]:
             source, rows = _average(index, value, num_threads), np.arange(len(index.candidates))
     scored = []
+    parts = (*_searched(index), index.zero)
+    answer = search.attend
+    if d >= packing.FEATURES:
+        parts, answer = (*parts, readonly(index.packs), readonly(index.slack)), packing.attend
 
     def work(start: int, stop: int) -> None:
         scored.append(
-            search.attend(
-                query, key, value, *_searched(index)[:3], readonly(source), readonly(rows),
-                *_searched(index)[3:], index.zero, _TIES[ties], start, stop,
-                mean, first, count, (0,) * d,
+            answer(
+                query, key, value, *parts[:3], readonly(source), readonly(rows), *parts[3:],
+                _TIES[ties], start, stop, mean, first, count, (0,) * d,
             )
         )  # fmt: skip
 
@@ -178,5 +182,5 @@ def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray
 
 def _searched(index: ConeIndex) -> tuple[Any, ...]:
     """What the search reads of an index, arrays read-only: Numba compiles anew for other flags."""
-    parts = index[:-1]
+    parts = index[:-3]
     return tuple(readonly(part) if isinstance(part, np.ndarray) else part for part in parts)
