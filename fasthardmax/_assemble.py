@@ -149,13 +149,19 @@ def _flatten(
     peaks: dict[str, NDArray[Any]] = {}
     largest: dict[str, float] = {}
     for name, array in arrays.items():
-        # Self-attention passes one array under several names: it is read once.
-        twin = next((other for other in flat if arrays[other] is array), None)
+        # Self-attention passes one array, or its whole, under several names: it is read once.
+        twin = next((other for other in flat if _are_one(arrays[other], array)), None)
         if twin is not None:
             flat[name], peaks[name], largest[name] = flat[twin], peaks[twin], largest[twin]
             continue
         flat[name], peaks[name], largest[name] = take(name, array, dtype, threads)
     return flat, peaks, largest
+
+
+def _are_one(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether both are the same memory, read alike."""
+    alike = a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
+    return a is b or (alike and a.ctypes.data == b.ctypes.data)
 
 
 def take(
