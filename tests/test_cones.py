@@ -120,6 +120,14 @@ def test_hard_keys_equal_direct(kind: str, dtype: DType, d: int) -> None:
     _check(self_attention(points[None], np.ascontiguousarray(query[None]), 2), direct)
 
 
+@pytest.mark.parametrize("d", [2, 3])
+def test_few_keys_far_out_that_no_sample_holds(d: int) -> None:
+    """A body found with their help leaves nothing of a sample to try another body on."""
+    points = gaussian(9000, d, DTYPES[1])
+    points[1:8001:80] *= 1e3 / np.linalg.norm(points[1:8001:80], axis=1, keepdims=True)
+    _check(self_attention(points[None], np.ascontiguousarray(points[None, :200]), 2), direct)
+
+
 @pytest.mark.parametrize("kind", ["lattice", "near ties", "many zeros", "Gaussian"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_many_answers_are_written_like_few(

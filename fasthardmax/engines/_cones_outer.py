@@ -276,6 +276,8 @@ def _outside(
             kept = _outside_one(keys, frames, body, num_threads)
         elif 4 * len(rest) < 3 * len(some):
             kept = kept[_outside_one(rows_of(keys, kept), frames, body, num_threads)]
+        if len(rest) == 0:
+            break
         some = rows_of(some, rest)
     return np.arange(len(keys)) if kept is None else kept
 
