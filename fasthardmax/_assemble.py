@@ -217,16 +217,11 @@ def _flatten(
 
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Whether two arrays are one, or one is a view of all of the other, as a slice may be."""
+    """Whether both are the same memory, read alike, as an array and a slice of it all are."""
     if a is b:
         return True
-    return (
-        (a.base is b or b.base is a)
-        and a.shape == b.shape
-        and a.strides == b.strides
-        and a.dtype == b.dtype
-        and a.flags.c_contiguous
-    )
+    alike = a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
+    return alike and a.ctypes.data == b.ctypes.data
 
 
 def take(

@@ -120,6 +120,31 @@ def test_hard_keys_equal_direct(kind: str, dtype: DType, d: int) -> None:
     _check(self_attention(points[None], np.ascontiguousarray(query[None]), 2), direct)
 
 
+@pytest.mark.parametrize("d", [2, 3])
+def test_few_keys_far_out_that_no_sample_holds(d: int) -> None:
+    """A body found with their help leaves nothing of a sample to try another body on."""
+    points = gaussian(9000, d, DTYPES[1])
+    points[1:8001:80] *= 1e3 / np.linalg.norm(points[1:8001:80], axis=1, keepdims=True)
+    _check(self_attention(points[None], np.ascontiguousarray(points[None, :200]), 2), direct)
+
+
+@pytest.mark.parametrize("kind", ["lattice", "near ties", "many zeros", "Gaussian"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_many_answers_are_written_like_few(
+    kind: str, dtype: DType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the caches, several blocks of queries and the rest of one; narrow means and wide."""
+    monkeypatch.setattr(cones, "_STREAMED", -1)
+    for d in (2, 3):
+        points = HARD[kind](1400, d, dtype)
+        query = np.concatenate([points[:700], np.zeros((3, d), dtype)])[None]
+        problem = self_attention(points[None], query, 2)
+        _check(problem)
+        wide = seeded(f"wide {kind}").standard_normal((1, len(points), 17)).astype(dtype)
+        _check(replace(problem, value=wide))
+        _check(replace(problem, value=wide[..., :0]))
+
+
 def _exact(row: Array) -> list[Fraction]:
     return [Fraction(float(x)) for x in row]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numba import njit
 
 from fasthardmax.engines import _cones_index as index
 from fasthardmax.engines import _cones_kernels as kernels
 from fasthardmax.engines import _cones_sweep as sweeping
 from fasthardmax.engines import cones
+from fasthardmax.engines._cones_lanes import settle_streams, stream
 from fasthardmax.engines._cones_radius import inner_radius
 from fasthardmax.engines._cones_shell import outer_keys
 from fasthardmax.engines._cones_vectors import LANES
@@ -29,14 +31,19 @@ def test_extremes_are_extreme(d: int) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("box", [False, True])
-def test_outside_is_what_no_body_holds(box: bool, dtype: np.dtype) -> None:
-    keys = gaussian(1000, 3, dtype)
-    frames = np.array([[9.0] * 3, [9.0] * 3, [0.1, 0, 0], [0.5, 1, 0.7]], dtype)
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+def test_outside_is_what_no_body_holds(d: int, box: bool, dtype: np.dtype) -> None:
+    keys = gaussian(1000, d, dtype)
+    frames = np.array([[9.0] * 4, [9.0] * 4, [0.1, 0, 0, 0.2], [0.5, 1, 0.7, 0.6]], dtype)[:, :d]
+    frames = np.ascontiguousarray(frames)
     x = (keys - frames[2]) * frames[3]
     norm = np.abs(x).max(axis=1) if box else np.square(x).sum(axis=1)
     kept = np.full(1000, -1)
-    found = kernels.outside(keys, frames, 2, dtype.type(1.5), box, 3, 997, kept, (0,) * 3)
+    found = kernels.outside(keys, frames, 2, dtype.type(1.5), box, 3, 997, kept, (0,) * d)
     sure = np.abs(norm - 1.5) > 1e-5
+    assert (np.diff(kept[3 : 3 + found]) > 0).all()
+    assert (kept[:3] == -1).all()
+    assert (kept[997:] == -1).all()
     expected = np.zeros(1000, bool)
     expected[kept[3 : 3 + found]] = True
     assert not expected[:3].any()
@@ -90,6 +97,24 @@ def test_screening_tells_winners_from_near_ties() -> None:
     np.testing.assert_array_equal(first_winners(built), expected)
     blind = built._replace(slack=np.zeros_like(built.slack))
     assert (first_winners(blind) != expected).any()
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.dtype(np.int64)], ids=str)
+def test_streams_copy_rows_and_nothing_else(dtype: np.dtype) -> None:
+    """From and to places of any alignment, less than a vector and many."""
+
+    @njit
+    def copy(source, begin, n, target, at):
+        stream(source, begin, n, target, at)
+        settle_streams()
+
+    source = np.arange(300).astype(dtype).reshape(100, 3)
+    for begin, n, at in ((0, 0, 5), (1, 1, 0), (3, 5, 1), (7, 61, 2), (0, 100, 3)):
+        target = np.full((110, 3), -1, dtype)
+        expected = target.copy()
+        expected[at : at + n] = source[begin : begin + n]
+        copy(source, begin, n, target, at)
+        np.testing.assert_array_equal(target, expected)
 
 
 @pytest.mark.parametrize("kind", ["circle", "ball", "gaussian", "near ties"])

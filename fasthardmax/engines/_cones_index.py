@@ -235,8 +235,8 @@ def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     boxes = np.empty((0, 2, keys.shape[1]), keys.dtype)
     largest = keys.dtype.type(np.inf)
     return ConeIndex(
-        keys[:1], np.zeros(2, np.int64), np.zeros(1, np.int64), none, 1, none, none,
-        np.empty(0, keys.dtype), none, boxes, largest, largest,
+        keys[:1], np.zeros(2, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int32), 1, none,
+        none, np.empty(0, keys.dtype), none, boxes, largest, largest,
         np.empty((0, keys.shape[1], packing.PACK), np.float32), np.empty(0, np.float32),
     )  # fmt: skip
 

@@ -9,13 +9,21 @@ import math
 
 import numpy as np
 
+from ._cones_lanes import outside_body, write_eight
 from ._cones_vectors import LANES, highest
 from ._jit import compiled, part
-from ._vectors import lowest_bit
+from ._vectors import VECTOR_BYTES, bit_count, lowest_bit
 
 __all__ = ["collapse", "enlist", "extremes", "outside", "radius", "renumber", "tree"]
 
-_BLOCK = 128
+# For each set of eight bits the positions of those set, one a byte, lowest first.
+_PLACES = np.array(
+    [
+        sum(p << 8 * at for at, p in enumerate(p for p in range(8) if bits >> p & 1))
+        for bits in range(256)
+    ],
+    np.uint64,
+)
 
 
 @compiled
@@ -26,36 +34,31 @@ def outside(keys, frames, frame, radius, box, start, stop, kept, dims):
     else |x|_2^2 < radius.
     """
     found = start
-    verdicts = np.empty(_BLOCK, np.uint8)
-    words = verdicts.view(np.uint64)
-    norms = np.empty(_BLOCK, keys.dtype)
-    for begin in range(start, stop, _BLOCK):
-        size = min(_BLOCK, stop - begin)
-        if box:
-            for j in range(size):
-                norm = keys.dtype.type(0)
-                for f in range(len(dims)):
-                    x = abs(keys[begin + j, f] - frames[frame, f]) * frames[frame + 1, f]
-                    norm = x if x > norm else norm
-                norms[j] = norm
-        else:
-            for j in range(size):
-                norm = keys.dtype.type(0)
-                for f in range(len(dims)):
-                    x = (keys[begin + j, f] - frames[frame, f]) * frames[frame + 1, f]
-                    norm += x * x
-                norms[j] = norm
-        for j in range(size):
-            verdicts[j] = not norms[j] < radius
-        for j in range(size, -(-size // 8) * 8):
-            verdicts[j] = 0
-        # Eight verdicts at a time: most are no.
-        for eight in range(-(-size // 8)):
-            word = words[eight]
+    lanes = VECTOR_BYTES // keys.itemsize
+    whole = stop - (stop - start) % lanes
+    for i in range(start, whole, lanes):
+        bits = outside_body(keys, i, frames, frame, radius, box, dims)
+        # Without branches on what is found, which could not be foretold: what is written in vain
+        # is written over.
+        for eight in range(0, lanes, 8):
+            word = (bits >> np.uint64(eight)) & np.uint64(255)
+            if found + 8 <= stop:
+                write_eight(_PLACES[word], i + eight, kept, found)
+                found += bit_count(word)
+                continue
             while word:
-                kept[found] = begin + eight * 8 + (lowest_bit(word) >> 3)
+                kept[found] = i + eight + lowest_bit(word)
                 found += 1
                 word &= word - np.uint64(1)
+    for i in range(whole, stop):
+        largest = total = keys.dtype.type(0)
+        for f in range(len(dims)):
+            x = (keys[i, f] - frames[frame, f]) * frames[frame + 1, f]
+            largest = max(largest, abs(x))
+            total += x * x
+        if not (largest if box else total) < radius:
+            kept[found] = i
+            found += 1
     return found - start
 
 

@@ -79,11 +79,11 @@ def _outside_bodies(
         return None
     kept = _outside(keys, *bodies, num_threads)
     if len(kept) > _WORTH_ANOTHER:
-        far = _farthest(keys, bodies[0], num_threads)
-        spread = kept[:: -(-len(kept) // _SOME_OUTER)]
-        some = np.concatenate([rows_of(keys, spread), rows_of(keys, far)])
+        left = rows_of(keys, kept)
+        far = _farthest(left, bodies[0], num_threads)
+        some = np.concatenate([left[:: -(-len(left) // _SOME_OUTER)], rows_of(left, far)])
         bodies = _bodies(some, _FAN_AGAIN[d], *margin)
-        kept = kept[_outside(rows_of(keys, kept), *bodies, num_threads)]
+        kept = kept[_outside(left, *bodies, num_threads)]
     return kept
 
 
@@ -283,6 +283,8 @@ def _outside(
             kept = outside_one(keys, frames, body, num_threads)
         elif 4 * len(rest) < 3 * len(some):
             kept = kept[outside_one(rows_of(keys, kept), frames, body, num_threads)]
+        if len(rest) == 0:
+            break
         some = rows_of(some, rest)
     return np.arange(len(keys)) if kept is None else kept
 

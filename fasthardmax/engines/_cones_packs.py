@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._cones_search import BLOCK, SHORT, find_best, new_room, settle_open, write
+from ._cones_search import BLOCK, SHORT, find_best, new_room, settle_open
+from ._cones_ties import copy_row
 from ._cones_vectors import PACK, screen_list
 from ._jit import compiled, part
 
@@ -132,13 +133,13 @@ def _screen(n, entries, rough, faces, low, high, at, lists, packs, slack, open_,
 
 @compiled
 def attend(
-    query, key, value, candidates, spans, members, source, rows,
+    query, key, value, candidates, spans, members, firsts, source, rows,
     table, grid, low, high, at, lists, boxes, least, zero, packs, slack,
     ties, start, stop, mean, first, count, dims,
 ):  # fmt: skip
     """As of ``_cones_search.py``."""
     alone = len(members) == len(candidates)
-    room = new_room(candidates)
+    room = new_room(candidates, mean)
     scored = 0
     entries, faces = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
     open_, leaves = np.empty(BLOCK + 1, np.int32), np.empty(BLOCK + 1, np.int32)
@@ -153,7 +154,10 @@ def attend(
         )  # fmt: skip
         scored += n_scored
         for j in range(size):
-            write(begin + j, won[j], alone, spans, members, source, rows, mean, first, count)
+            c = won[j]
+            first[begin + j] = firsts[c]
+            count[begin + j] = 1 if alone else spans[c + 1] - spans[c]
+            copy_row(source, rows[c], mean, begin + j)
         if n_open == 0:
             continue
         for o in range(n_open):
@@ -163,6 +167,7 @@ def attend(
         )  # fmt: skip
         scored += settle_open(
             begin, n_open, open_, leaves, won, query, key, value, candidates, spans, members,
-            source, rows, low, high, lists, boxes, zero, ties, mean, first, count, dims, *room,
+            firsts, source, rows, low, high, lists, boxes, zero, ties, begin, begin,
+            mean, first, count, dims, *room,
         )  # fmt: skip
     return scored

@@ -7,56 +7,58 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._cones_lanes import find_cells, settle_streams, stream
 from ._cones_ties import copy_row, scan, score_of, settle, sort
 from ._jit import compiled, inlined, part
+from ._vectors import VECTOR_BYTES
 
 __all__ = [
-    "BLOCK", "SHORT", "attend", "find_best", "list_ties", "new_room", "settle_open", "write",
+    "BLOCK", "SHORT", "attend", "find_best", "list_ties", "new_room", "settle_open",
 ]  # fmt: skip
 
 # Queries handled at once: what they read is then fetched from memory at once as well.
 BLOCK = 256
 _HELD = 64  # tie sets
+# Answers of so many bytes a query go by way of a block past the caches, if they are streamed.
+_STREAMED_ROW = 64
 _DEPTH = 64  # of the tree of boxes, at most
 # In place of a table's entry, for a query too short for it.
 SHORT = np.iinfo(np.int32).max
 
 
 @part
-def _look_up(query, begin, n, columns, least, table, grid, entries, dims):
-    """The table's entry for each of ``n`` queries, or ``SHORT``.
+def _find_cells(query, begin, n, rest, least, grid, cells, dims):
+    """The cell of each of ``n`` queries, -1 for those too short; ``rest`` is room for a vector.
 
-    Columns, selections instead of branches, and floating-point numbers: so it vectorises.
+    Of ``cells`` a whole number of vectors is written.
     """
-    real = query.dtype.type
-    zero, one, cells = real(0), real(1), real(grid)
-    half, last = real(grid // 2), real(grid - 1)
+    lanes = len(rest)
+    whole = n - n % lanes
+    for j in range(0, whole, lanes):
+        find_cells(query, begin + j, grid, least, cells, j, dims)
+    if whole < n:
+        for j in range(whole, n):
+            for f in range(len(dims)):
+                rest[j - whole, f] = query[begin + j, f]
+        find_cells(rest, 0, grid, least, cells, whole, dims)
+
+
+@part
+def _look_up(begin, n, cells, table, entries, open_, firsts, first):
+    """Answer ``n`` queries with one candidate; others get that of another, for no branch.
+
+    Writes to ``open_`` which have more than one, or none; returns how many. ``entries`` get the
+    table's entries, ``SHORT`` for queries too short for it.
+    """
+    found = 0
     for j in range(n):
-        for f in range(len(dims)):
-            columns[f, j] = query[begin + j, f]
-    for j in range(n):
-        face, signed = zero, columns[0, j]
-        length = abs(signed)
-        for f in range(1, len(dims)):
-            x = columns[f, j]
-            longer = abs(x) > length
-            face = real(f) if longer else face
-            signed = x if longer else signed
-            length = abs(x) if longer else length
-        long = length >= least
-        length = length if long else one
-        cell = face + face
-        cell = cell + one if signed < zero else cell
-        for g in range(len(dims) - 1):
-            before, after = columns[g, j], columns[g + 1, j]
-            t = before if real(g) < face else after
-            t = t if long else zero
-            at = real(np.int32((t / length + one) * half))
-            cell = cell * cells + (at if at < last else last)
-        cell = cell if long else -one
-        entries[j] = np.int32(cell)
-    for j in range(n):
-        entries[j] = table[entries[j]] if entries[j] >= 0 else SHORT
+        cell = cells[j]
+        entry = table[max(cell, 0)] if cell >= 0 else SHORT
+        entries[j] = entry
+        open_[found] = j
+        found += entry >= 0
+        first[begin + j] = firsts[max(-1 - entry, 0)]
+    return found
 
 
 @inlined
@@ -183,122 +185,128 @@ def _tied(query, i, leaf, low, high, lists, boxes, keys, tied, nodes, bounds, di
     return found, stop - start
 
 
-@inlined
-def write(i, c, alone, spans, members, source, rows, mean, first, count):
-    """Answer query i, where candidate c wins; ``alone`` if none has more than one member."""
-    first[i] = members[c if alone else spans[c]]
-    count[i] = 1 if alone else spans[c + 1] - spans[c]
-    row = rows[c]
-    for v in range(mean.shape[1]):
-        mean[i, v] = source[row, v]
-
-
 @part
-def _write_table(begin, n, entries, alone, spans, members, source, rows, mean, first, count):
-    """Answer the queries with one candidate; other rows get that of another, for no branch."""
+def _write_counts(begin, n, entries, alone, spans, count):
+    if alone:
+        for i in range(begin, begin + n):
+            count[i] = 1
+        return
     for j in range(n):
         c = max(-1 - entries[j], 0)
-        write(begin + j, c, alone, spans, members, source, rows, mean, first, count)
+        count[begin + j] = spans[c + 1] - spans[c]
 
 
 @part
-def _select_open(entries, n, open_):
-    """Write to ``open_`` which queries have more than one candidate, or none; how many."""
-    found = 0
+def _write_means(begin, n, entries, source, rows, mean):
     for j in range(n):
-        open_[found] = j
-        found += entries[j] >= 0
-    return found
+        row = rows[max(-1 - entries[j], 0)]
+        for v in range(mean.shape[1]):
+            mean[begin + j, v] = source[row, v]
 
 
 @compiled
-def new_room(candidates):
-    """Room for tie sets, the latest of which are kept, and for a tree, in ``settle_open``."""
+def new_room(candidates, mean):
+    """Room for tie sets, the latest of which are kept with what they give, and for a tree.
+
+    ``settle_open`` writes there; last among what is kept is what all keys give.
+    """
     return (
         np.empty(len(candidates), np.int32), np.empty((_HELD, len(candidates)), np.int32),
-        np.zeros(_HELD, np.int64), np.empty(_HELD, np.int64), np.full(1, -1),
+        np.zeros(_HELD, np.int64), np.empty((_HELD + 1, mean.shape[1]), mean.dtype),
+        np.empty(_HELD + 1, np.int64), np.zeros(_HELD + 1, np.int64),
         np.empty(_DEPTH, np.int64), np.empty(_DEPTH, candidates.dtype),
     )  # fmt: skip
 
 
 @compiled
 def settle_open(
-    begin, n, open_, leaves, won, query, key, value, candidates, spans, members, source, rows,
-    low, high, lists, boxes, zero, ties, mean, first, count, dims,
-    tied, held, n_held, held_row, zero_row, nodes, bounds,
+    begin, n, open_, leaves, won, query, key, value, candidates, spans, members, firsts, source,
+    rows, low, high, lists, boxes, zero, ties, into, mean_into, mean, first, count, dims,
+    tied, held, n_held, held_mean, held_first, held_count, nodes, bounds,
 ):  # fmt: skip
     """Answer ``n`` of a block's queries, those won by one and others; how many were scored anew.
 
-    The last arguments are those of :func:`new_room`.
+    Query ``begin + j`` gets row ``into + j`` of ``first`` and ``count``, ``mean_into + j`` of
+    ``mean``. The last arguments are those of :func:`new_room`.
     """
     alone = len(members) == len(candidates)
     scored = 0
     for o in range(n):
-        j, leaf = open_[o], leaves[o]
+        j, leaf, c = open_[o], leaves[o], won[open_[o]]
         i = begin + j
-        if won[j] >= 0:
-            write(i, won[j], alone, spans, members, source, rows, mean, first, count)
+        if c < 0 <= leaf:
+            found, new = _tied(
+                query, i, leaf, low, high, lists, boxes, candidates, tied, nodes, bounds, dims
+            )
+            scored += new if high[leaf] == 0 else 0  # others have been counted
+            c = tied[0] if found == 1 else c
+        if c >= 0:
+            first[into + j] = firsts[c]
+            count[into + j] = 1 if alone else spans[c + 1] - spans[c]
+            copy_row(source, rows[c], mean, mean_into + j)
             continue
         if leaf < 0:
-            flat = True
+            slot, kept = _HELD, True
             for f in range(len(dims)):
-                flat &= abs(query[i, f]) <= zero
-            if flat and zero_row[0] >= 0:
-                copy_row(mean, first, count, i, zero_row[0])
-                continue
-            first[i], count[i] = scan(query, i, key, value, ties, mean, dims)
-            scored += len(key)
-            if flat:
-                zero_row[0] = i
-            continue
-        found, new = _tied(
-            query, i, leaf, low, high, lists, boxes, candidates, tied, nodes, bounds, dims
-        )
-        scored += new if high[leaf] == 0 else 0  # others have been counted
-        if found == 1:
-            write(i, tied[0], alone, spans, members, source, rows, mean, first, count)
-            continue
-        # Queries often tie alike: the latest tie sets are kept.
-        slot = (found + 3 * tied[0] + 5 * tied[found - 1]) % _HELD
-        same = found == n_held[slot]
-        for t in range(found if same else 0):
-            same &= tied[t] == held[slot, t]
+                kept &= abs(query[i, f]) <= zero
+            same = kept and held_count[slot] > 0
+        else:
+            # Queries often tie alike: the latest tie sets are kept.
+            slot, kept = (found + 3 * tied[0] + 5 * tied[found - 1]) % _HELD, True
+            same = found == n_held[slot]
+            for t in range(found if same else 0):
+                same &= tied[t] == held[slot, t]
         if same:
-            copy_row(mean, first, count, i, held_row[slot])
+            first[into + j], count[into + j] = held_first[slot], held_count[slot]
+            copy_row(held_mean, slot, mean, mean_into + j)
             continue
-        first[i], count[i] = settle(tied, found, spans, members, value, ties, mean, i)
-        for t in range(found):
-            held[slot, t] = tied[t]
-        n_held[slot], held_row[slot] = found, i
+        if leaf < 0:
+            winners = scan(query, i, key, value, ties, mean, mean_into + j, dims)
+            scored += len(key)
+        else:
+            winners = settle(tied, found, spans, members, value, ties, mean, mean_into + j)
+            n_held[slot] = found
+            for t in range(found):
+                held[slot, t] = tied[t]
+        first[into + j], count[into + j] = winners
+        if kept:
+            held_first[slot], held_count[slot] = winners
+            copy_row(mean, mean_into + j, held_mean, slot)
     return scored
 
 
 @compiled
 def attend(
-    query, key, value, candidates, spans, members, source, rows,
+    query, key, value, candidates, spans, members, firsts, source, rows,
     table, grid, low, high, at, lists, boxes, least, zero,
-    ties, start, stop, mean, first, count, dims,
+    ties, streamed, start, stop, mean, first, count, dims,
 ):  # fmt: skip
     """Answer queries start..stop-1; returns how many candidates were scored.
 
-    ``source[rows[c]]`` is the mean over candidate c alone. Queries no longer than ``zero`` tie with
-    every key.
+    ``firsts[c]`` is the first key that candidate c stands for, ``source[rows[c]]`` the mean over
+    them all. Queries no longer than ``zero`` tie with every key. ``streamed`` answers are many: no
+    cache would hold them.
     """
     alone = len(members) == len(candidates)
-    room = new_room(candidates)
+    room = new_room(candidates, mean)
     scored = 0
-    entries = np.empty(BLOCK, np.int32)
+    cells, entries = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
     open_ = np.empty(BLOCK, np.int32)
     leaves = np.empty(BLOCK, np.int32)
     won = np.empty(BLOCK, np.int32)
-    columns = np.empty((len(dims), BLOCK), query.dtype)
+    rest = np.zeros((VECTOR_BYTES // query.itemsize, len(dims)), query.dtype)
+    narrow = streamed and mean.shape[1] * mean.itemsize <= _STREAMED_ROW
+    to_mean = np.empty((BLOCK, mean.shape[1]), mean.dtype) if narrow else mean
+    to_first = np.empty(BLOCK, np.int64) if streamed else first
+    to_count = np.empty(BLOCK, np.int64) if streamed else count
     for begin in range(start, stop, BLOCK):
         size = min(BLOCK, stop - begin)
-        _look_up(query, begin, size, columns, least, table, grid, entries, dims)
-        _write_table(
-            begin, size, entries, alone, spans, members, source, rows, mean, first, count
-        )  # fmt: skip
-        n_open = _select_open(entries, size, open_)
+        into, into_mean = 0 if streamed else begin, 0 if narrow else begin
+        _find_cells(query, begin, size, rest, least, grid, cells, dims)
+        n_open = _look_up(into, size, cells, table, entries, open_, firsts, to_first)
+        _write_counts(into, size, entries, alone, spans, to_count)
+        if mean.shape[1]:
+            _write_means(into_mean, size, entries, source, rows, to_mean)
         _find_leaves(query, begin, open_, n_open, entries, low, high, at, leaves, dims)
         for o in range(n_open):
             won[open_[o]] = -1
@@ -307,8 +315,16 @@ def attend(
         )  # fmt: skip
         scored += settle_open(
             begin, n_open, open_, leaves, won, query, key, value, candidates, spans, members,
-            source, rows, low, high, lists, boxes, zero, ties, mean, first, count, dims, *room,
+            firsts, source, rows, low, high, lists, boxes, zero, ties, into, into_mean,
+            to_mean, to_first, to_count, dims, *room,
         )  # fmt: skip
+        if streamed:
+            stream(to_first, 0, size, first, begin)
+            stream(to_count, 0, size, count, begin)
+        if narrow and mean.shape[1]:
+            stream(to_mean, 0, size, mean, begin)
+    if streamed:
+        settle_streams()
     return scored
 
 
@@ -321,11 +337,13 @@ def list_ties(
     tied = np.empty(len(candidates), np.int32)
     entries, leaves, here = np.empty(1, np.int32), np.empty(1, np.int32), np.zeros(1, np.int32)
     nodes, bounds = np.empty(_DEPTH, np.int64), np.empty(_DEPTH, query.dtype)
-    columns = np.empty((len(dims), 1), query.dtype)
+    rest = np.zeros((VECTOR_BYTES // query.itemsize, len(dims)), query.dtype)
+    cells = np.empty(len(rest), np.int32)
     for i in range(start, stop):
         at_i = indptr[i]
-        _look_up(query, i, 1, columns, least, table, grid, entries, dims)
-        entry = entries[0]
+        _find_cells(query, i, 1, rest, least, grid, cells, dims)
+        entry = table[cells[0]] if cells[0] >= 0 else SHORT
+        entries[0] = entry
         n = 0
         if entry == SHORT:
             best = score_of(query, i, key, first[i], dims)

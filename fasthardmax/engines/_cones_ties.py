@@ -40,12 +40,9 @@ def sort(numbers, n):
 
 
 @part
-def copy_row(mean, first, count, i, j):
-    """Answer query i as query j."""
-    for c in range(mean.shape[1]):
-        mean[i, c] = mean[j, c]
-    first[i] = first[j]
-    count[i] = count[j]
+def copy_row(rows, i, target, j):
+    for c in range(rows.shape[1]):
+        target[j, c] = rows[i, c]
 
 
 @compiled
@@ -88,8 +85,8 @@ def average(value, spans, members, ties, start, stop, means):
 
 
 @part
-def scan(query, i, keys, value, ties, mean, dims):
-    """Decide query i over all ``keys``: last resort where scores underflow."""
+def scan(query, i, keys, value, ties, mean, r, dims):
+    """Decide query i over all ``keys``, its mean row r: last resort where scores underflow."""
     best = score_of(query, i, keys, 0, dims)
     first, last, count = 0, 0, 0
     for j in range(len(keys)):
@@ -102,13 +99,13 @@ def scan(query, i, keys, value, ties, mean, dims):
     width = value.shape[1]
     row = last if ties == LAST else first
     for c in range(width):
-        mean[i, c] = value[row, c]
+        mean[r, c] = value[row, c]
     if width and ties == MEAN and count > 1:
         for j in range(first + 1, last + 1):
             if score_of(query, i, keys, j, dims) == best:
                 for c in range(width):
-                    mean[i, c] += value[j, c]
+                    mean[r, c] += value[j, c]
         divisor = mean.dtype.type(count)
         for c in range(width):
-            mean[i, c] /= divisor
+            mean[r, c] /= divisor
     return first, count

@@ -29,6 +29,7 @@ __all__ = [
 _TIES = {"mean": tied.MEAN, "first": tied.FIRST, "last": tied.LAST}
 # Queries per range, about a millisecond, and at least; fewer where there are few.
 _ROWS, _FEWEST_ROWS = 1 << 15, 1 << 13
+_STREAMED = 1 << 22  # bytes: larger answers go past the caches
 
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says, by the
 # number of features: what all cores wait for; for each key and for each query where most keys are
@@ -122,24 +123,26 @@ def attend(
     """Answer the queries (L, d) of one batch entry; returns how many candidates were scored."""
     n, d = query.shape
     query, key, value = readonly(query), readonly(key), readonly(value)
-    source, rows = value, index.members
+    alone = len(index.members) == len(index.candidates)
+    firsts = index.members if alone else index.members[index.spans[:-1]]
+    source, rows = value, firsts
     if ties == "last":
         rows = index.members[index.spans[1:] - 1]
-    elif len(index.members) > len(index.candidates):
-        rows = index.members[index.spans[:-1]]
-        if ties == "mean" and value.shape[1]:
-            source, rows = _average(index, value, num_threads), np.arange(len(index.candidates))
+    elif not alone and ties == "mean" and value.shape[1]:
+        source, rows = _average(index, value, num_threads), np.arange(len(index.candidates))
     scored = []
     parts = (*_searched(index), index.zero)
     answer = search.attend
+    how: tuple[Any, ...] = (mean.nbytes + first.nbytes + count.nbytes > _STREAMED,)
     if d >= packing.FEATURES:
-        parts, answer = (*parts, readonly(index.packs), readonly(index.slack)), packing.attend
+        parts = (*parts, readonly(index.packs), readonly(index.slack))
+        answer, how = packing.attend, ()
 
     def work(start: int, stop: int) -> None:
         scored.append(
             answer(
-                query, key, value, *parts[:3], readonly(source), readonly(rows), *parts[3:],
-                _TIES[ties], start, stop, mean, first, count, (0,) * d,
+                query, key, value, *parts[:3], readonly(firsts), readonly(source), readonly(rows),
+                *parts[3:], _TIES[ties], *how, start, stop, mean, first, count, (0,) * d,
             )
         )  # fmt: skip
 
