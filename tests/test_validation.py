@@ -39,9 +39,9 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_fixture_notices_an_engine(no_engine: None) -> None:
-    with pytest.raises(AssertionError, match=r"^engine 'auto' was about to run$"):
+    with pytest.raises(AssertionError, match=r"^engine 'compiled' was about to run$"):
         hardmax_attention([[1.0]], [[1.0]], [[1.0]])
-    with pytest.raises(AssertionError, match=r"^engine 'auto' was about to run$"):
+    with pytest.raises(AssertionError, match=r"^engine 'compiled' was about to run$"):
         simulate([[1.0]], alpha=1, n_layers=1)
 
 
@@ -362,7 +362,7 @@ def test_kernels_get_contiguous_aligned_native_arrays(
         seen.append(problem)
         return reference
 
-    monkeypatch.setattr(engines, "resolve", look)
+    monkeypatch.setattr(_choice, "resolve", look)
     arguments = CASES[f"layout: {layout}"](DTYPES[1])
     mask = LAYOUTS[layout](np.zeros((40, 40)))
     hardmax_attention(**arguments, attn_mask=mask)
