@@ -36,6 +36,7 @@ from ._vectors import (
 
 # So many panels without a failure of bytes make good for two with one.
 _FORGIVEN = 8
+_FEATURES = 16  # of a row at a time: so short a sum leaves room for others beside it
 
 
 @part
@@ -89,10 +90,12 @@ def screen(
             i = i0 + p * width
             lanes = min(width, n_queries - i)
             row = panel - origin + p
-            pack(q, i, lanes, width, packed, p)
-            if slack is not None:
-                allow(packed, p, q.shape[1], slack, key_peak, key_of[b], margins[0], row)
-            if rough is not None:
+            if rough is None:
+                pack(q, i, lanes, width, packed, p)
+                if slack is not None:
+                    allow(packed, p, q.shape[1], slack, key_peak, key_of[b], margins[0], row)
+            else:
+                _allow_rows(q, i, lanes, slack, key_peak, key_of[b], margins[0], row)
                 _, units, least_peaks, lengths, whole, whole_words, words, offset, scale = rough
                 at = key_of[b]
                 pack_rough(
@@ -165,6 +168,23 @@ def allow(packed, p, d, slack, key_peak, b, allowances, q):
         for lane in range(width):
             allowances[q, lane] += abs(packed[p, f * width + lane]) * peak
     for lane in range(width):
+        allowances[q, lane] = slack[0] * allowances[q, lane] + slack[1]
+
+
+@part
+def _allow_rows(query, i0, lanes, slack, key_peak, b, allowances, q):
+    """As :func:`allow`, from rows: a few features of each at a time, so that rows overlap."""
+    d = query.shape[1]
+    for lane in range(lanes):
+        allowances[q, lane] = 0
+    for begin in range(0, d, _FEATURES):
+        end = min(begin + _FEATURES, d)
+        for lane in range(lanes):
+            total = allowances[q, lane]
+            for f in range(begin, end):
+                total += abs(query[i0 + lane, f]) * key_peak[b, f]
+            allowances[q, lane] = total
+    for lane in range(lanes):
         allowances[q, lane] = slack[0] * allowances[q, lane] + slack[1]
 
 
