@@ -39,7 +39,7 @@ def sort(numbers, n):
         gap //= 3
 
 
-@part
+@inlined
 def copy_row(rows, i, target, j):
     for c in range(rows.shape[1]):
         target[j, c] = rows[i, c]
