@@ -8,7 +8,6 @@ idle, and reading keys takes longer than scoring them: there blocks of keys are 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -258,7 +257,7 @@ def _attend(
     Returns for each thread for how many queries one block did not decide, and a number above 0
     where bytes did not serve to the end.
     """
-    n_helpers = min(plan.threads, os.cpu_count() or 1, plan.n_turns) - 1
+    n_helpers = min(n_cores(plan.threads), plan.n_turns) - 1
     masks = _masks(problem)
     room = _Room(
         plan, problem.query.dtype, problem.query.shape[2], masks[1] != NO_MASK, n_helpers + 1
