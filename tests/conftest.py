@@ -42,7 +42,7 @@ os.environ["NUMBA_CACHE_DIR"] = _select_cache()
 def _forget_plans() -> None:
     direct = sys.modules.get("fasthardmax.engines.direct")
     if direct is not None:
-        direct._plan_for.cache_clear()
+        direct.plan_for.cache_clear()
         direct._slack.cache_clear()
         direct._left.clear()
 

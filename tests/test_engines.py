@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fasthardmax import Winners, hardmax_attention, hardmax_winners
 from fasthardmax._threads import for_each_range
-from fasthardmax.engines import ENGINES
+from fasthardmax.engines import ENGINES, _direct_plan
 
 from .cases import CASES
 from .clouds import DTYPES
@@ -60,8 +60,8 @@ def test_engine_equals_reference(name: str, dtype: DType, engine: str, num_threa
 
 # What makes an engine cut even small cases into ranges for threads, and keys into other blocks.
 SPLIT: dict[str, dict[str, Any]] = {
-    "compiled": {"_WORTH_A_THREAD": 1, "_TOO_LONG": 1},
-    "direct": {"_THREAD_WORK": 0, "_TURN_WORK": 1},
+    "compiled": {"compiled._WORTH_A_THREAD": 1, "compiled._TOO_LONG": 1},
+    "direct": {"_direct_plan._THREAD_WORK": 0, "_direct_plan._TURN_WORK": 1},
 }
 BLOCKS: dict[str, dict[str, Any]] = {
     "direct, 1 key": {"block_size": lambda *_: 1, "_KEY_BYTES": 1, "_TOGETHER": 1},
@@ -84,7 +84,7 @@ def test_row_ranges_do_not_show(
     module = ENGINES[engine].load()
     monkeypatch.setattr(module, "for_each_range", cut, raising=False)
     for attribute, value in SPLIT.get(engine, {}).items():
-        monkeypatch.setattr(module, attribute, value)
+        monkeypatch.setattr(f"fasthardmax.engines.{attribute}", value)
     check(name, dtype, engine, 2)
 
 
@@ -96,7 +96,7 @@ def test_key_blocks_do_not_show(
 ) -> None:
     engine = blocks.partition(",")[0]
     for attribute, value in BLOCKS[blocks].items():
-        monkeypatch.setattr(ENGINES[engine].load(), attribute, value)
+        monkeypatch.setattr(_direct_plan, attribute, value)
     check(name, dtype, engine, 1)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fasthardmax import _keys, hardmax_attention, hardmax_winners
 from fasthardmax._assemble import attention_problem
 from fasthardmax._keys import Keys
-from fasthardmax.engines import ENGINES, _choice, direct
+from fasthardmax.engines import ENGINES, _choice, _direct_plan, direct
 from fasthardmax.engines._rows import sweep
 
 from .cases import CASES
@@ -34,7 +34,7 @@ def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even a few short keys wait for their check, and are cut into many turns."""
     monkeypatch.setattr(_keys, "_MANY", 1)
     monkeypatch.setattr(_keys, "_LARGE", 1)
-    monkeypatch.setattr(direct, "_KEYS_PER_TURN", 1)
+    monkeypatch.setattr(_direct_plan, "_KEYS_PER_TURN", 1)
 
 
 @pytest.fixture

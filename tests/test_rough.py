@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import fasthardmax as fh
 from fasthardmax._assemble import attention_problem
-from fasthardmax.engines import direct
+from fasthardmax.engines import _direct_plan, direct
 from fasthardmax.engines._rough import HALF_RANGE, pack_rough, round_keys
 from fasthardmax.engines._vectors import MULTIPLIES_BYTES
 
@@ -155,7 +155,7 @@ def test_bytes_alone_would_be_wrong(dtype: np.dtype[Any], monkeypatch: pytest.Mo
     """The bound is needed: with none, the same comparison fails."""
     query, key = _make("clusters", "plain", 67, dtype)
     expected = fh.hardmax_winners(query, key, engine="reference")
-    monkeypatch.setattr(direct, "block_size", lambda n_keys, d, itemsize: 1)
+    monkeypatch.setattr(_direct_plan, "block_size", lambda n_keys, d, itemsize: 1)
     monkeypatch.setattr(direct, "screening_slack", lambda d, dtype: (0.0, 0.0))
     monkeypatch.setattr(direct, "_lengths", lambda *_: np.zeros((1, 2), dtype))
     found = fh.hardmax_winners(query, key, engine="direct")

@@ -10,7 +10,7 @@ from numba import njit
 
 import fasthardmax as fh
 from fasthardmax._assemble import attention_problem
-from fasthardmax.engines import direct
+from fasthardmax.engines import _direct_plan, direct
 from fasthardmax.engines._canonical import fewest_keys, reaching, score_keys, top_score
 from fasthardmax.numerics import canonical_scores
 
@@ -78,7 +78,7 @@ def test_screening_alone_would_get_near_ties_wrong(dtype, monkeypatch):
     query, key = near_ties(dtype)
     expected = fh.hardmax_winners(query, key, engine="reference")
     monkeypatch.setattr(direct, "screening_slack", lambda d, dtype: (0.0, 0.0))
-    monkeypatch.setattr(direct, "block_size", lambda n_keys, d, itemsize: 4)
+    monkeypatch.setattr(_direct_plan, "block_size", lambda n_keys, d, itemsize: 4)
     found = fh.hardmax_winners(query, key, engine="direct")
     assert not np.array_equal(found.first, expected.first)
 

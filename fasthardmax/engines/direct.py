@@ -24,27 +24,19 @@ from . import _direct_kernels as kernels
 from . import _few_queries as few_queries
 from ._arrays import readonly
 from ._canonical import fewest_keys
-from ._decide import ADDED, ALLOWED, NO_MASK, TIES, block_size
+from ._decide import ADDED, ALLOWED, NO_MASK, TIES
+from ._direct_plan import Plan, Shape, plan_for
 from ._forecast import n_cores
 from ._rough import HALF_RANGE, rounding_length
-from ._vectors import MULTIPLIES_BYTES, VECTOR_BYTES, geometry, panel_of_sums
+from ._vectors import MULTIPLIES_BYTES, VECTOR_BYTES
 
-# Multiply-adds of a turn: few enough to share out evenly, and beside which handing out is nothing.
-_TURN_WORK = 1 << 28
-_TURN_LEAST = 1 << 20
-_THREAD_WORK = 1 << 20  # below this a second thread costs more than it brings
-_AT_ONCE = 1 << 33  # and of a thread between two looks for an interruption: some tenths of a second
-# Packed panels that share each run of keys, and the bytes of that run: best for every d measured.
-_TOGETHER = 8
-_KEY_BYTES = 1 << 16
-_TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
+_LIST_WORK = 1 << 24  # multiply-adds of a turn that lists winners
 # Screening in bytes: features, rows of queries and keys, and bytes of keys, for which it pays; rows
 # in one turn.
 _BYTES_FROM, _BYTES_TO, _BYTES_ROWS, _BYTES_SIZE = 4, 1 << 16, 256, 1 << 16
 _ROUNDED_ROWS = 512
-# Queries of one entry of keys that are scored one by one, along the keys; bytes of keys in a turn.
-_BY_ROWS, _KEYS_PER_TURN = 4, 1 << 20
-_MORE_LOOKS = 3  # blocks scored again for each query, where there would be one
+# Queries of one entry of keys that are scored one by one, along the keys.
+_BY_ROWS = 4
 # What a call takes, in nanoseconds of one core (measured): for each pair, and for each pair and
 # feature, in float64; for each query. Then the same in bytes, where those serve, whatever the
 # dtype. And what all cores wait for.
@@ -83,7 +75,7 @@ def bytes_serve(problem: Problem) -> bool:
     if not _in_bytes(problem):
         return False
     first = _plan(problem)._replace(
-        n_panels=1, panels=1, n_turns=1, at_once=1, threads=1, few=False
+        n_panels=1, panels=1, together=1, n_turns=1, at_once=1, threads=1, few=False
     )
     failures = _attend(problem, first, problem.empty_answer())[1]
     return bool((failures <= 0).all())
@@ -120,52 +112,14 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
         )  # fmt: skip
 
     n_rows = problem.n_batch * problem.n_queries
-    rows = max(1, _TURN_WORK // max(1, 16 * problem.n_keys * (problem.n_features + 2)))
+    rows = max(1, _LIST_WORK // max(1, problem.n_keys * (problem.n_features + 2)))
     for_each_range(fill, n_rows, rows, problem.num_threads)
     return indices
 
 
-class _Shape(NamedTuple):
-    """What a plan depends on."""
-
-    n_batch: int
-    n_entries: int  # of the keys
-    n_queries: int
-    n_keys: int
-    n_features: int
-    itemsize: int
-    is_causal: bool
-    num_threads: int
-    rough: bool
-    wait: bool  # the keys are still to be checked
-
-
-class _Plan(NamedTuple):
-    """Shapes of the work, chosen from the problem's shape alone.
-
-    A turn is some panels with all blocks of keys or, where queries are few, some blocks of one
-    entry of keys with all panels that attend to it.
-    """
-
-    width: int  # queries per panel
-    vectors: tuple[int, ...]
-    unroll: tuple[int, ...]
-    n_panels: int  # over all batches
-    panels: int  # per turn
-    block: int  # keys per block
-    n_blocks: int
-    blocks: int  # per turn
-    few: bool  # blocks of keys are shared out
-    stride: int  # blocks per run of keys
-    rough: bool  # screened in bytes first
-    threads: int
-    n_turns: int
-    at_once: int  # turns shared out at once
-
-
-def _plan(problem: Problem) -> _Plan:
+def _plan(problem: Problem) -> Plan:
     (_, n_queries, d), (n_entries, n_keys, _) = problem.query.shape, problem.keys.unchecked.shape
-    shape = _Shape(
+    shape = Shape(
         len(problem.query_of),
         n_entries,
         n_queries,
@@ -177,80 +131,11 @@ def _plan(problem: Problem) -> _Plan:
         _in_bytes(problem),
         problem.keys.wait,
     )
-    return _plan_for(shape)
-
-
-@lru_cache(maxsize=256)
-def _plan_for(problem: _Shape) -> _Plan:
-    n_keys, d, itemsize, rough = (
-        problem.n_keys, problem.n_features, problem.itemsize, problem.rough
-    )  # fmt: skip
-    width, vectors, unroll = (
-        panel_of_sums(itemsize) if rough else geometry(d, problem.n_queries, itemsize)
-    )
-    n_panels = problem.n_batch * -(-problem.n_queries // width)
-    block = block_size(n_keys, _MORE_LOOKS * d if rough else d, itemsize)
-    n_blocks = -(-n_keys // block)
-    panel_work = width * n_keys * (d + 2)
-    threads = problem.num_threads if n_panels * panel_work > _THREAD_WORK else 1
-    few = problem.wait or 1 < threads > n_panels
-    if few:
-        n_entries = problem.n_entries
-        turns = max(1, -(-4 * threads // n_entries))
-        panels = -(-problem.n_queries // width)
-        blocks = min(
-            -(-n_blocks // turns), max(1, _KEYS_PER_TURN // (block * max(1, d) * itemsize))
-        )
-        n_turns = n_entries * -(-n_blocks // blocks)
-    else:
-        panels, blocks = (
-            _panels_per_turn(problem, threads, n_panels, panel_work, n_blocks * width * itemsize),
-            n_blocks,
-        )
-        n_turns = -(-n_panels // panels)
-    return _Plan(
-        width=width,
-        vectors=vectors,
-        unroll=unroll,
-        n_panels=n_panels,
-        panels=panels,
-        block=block,
-        n_blocks=n_blocks,
-        blocks=blocks,
-        few=few,
-        stride=max(1, _KEY_BYTES // (block * max(1, d) * (1 if rough else itemsize))),
-        rough=rough,
-        threads=threads,
-        n_turns=n_turns,
-        at_once=threads * max(1, _AT_ONCE * n_turns // (n_panels * panel_work)),
-    )
-
-
-def _panels_per_turn(
-    problem: _Shape, threads: int, n_panels: int, panel_work: int, table_bytes: int
-) -> int:
-    """Few enough to share out evenly, most of all where causal, and for the tables' sake."""
-    most = (16 if problem.is_causal else 4) * threads
-    worth = n_panels * panel_work // _TURN_LEAST
-    n_turns = 1 if threads == 1 else max(threads, min(most, worth))
-    panels = min(
-        max(1, _TURN_WORK // panel_work),
-        max(1, _TABLE_BYTES // table_bytes),
-        -(-n_panels // n_turns),
-    )
-    if n_panels > 16 * threads * panels:
-        return panels - panels % _TOGETHER if panels > _TOGETHER else panels
-
-    def longest(panels: int) -> int:
-        """Panels of the thread that has most turns."""
-        n_turns = -(-n_panels // panels)
-        return -(-n_turns // threads) * panels
-
-    return min(range(panels, panels // 4, -1), key=longest)
+    return plan_for(shape)
 
 
 def _attend(
-    problem: Problem, plan: _Plan, answer: Answer
+    problem: Problem, plan: Plan, answer: Answer
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Share the turns out, so many at a time that an interruption is heard between.
 
@@ -295,14 +180,14 @@ def _attend(
     return again, failures
 
 
-def _shares(n_turns: int, plan: _Plan) -> Iterator[tuple[int, int]]:
+def _shares(n_turns: int, plan: Plan) -> Iterator[tuple[int, int]]:
     """Ranges of turns, with an ear for interruptions between."""
     for begin in range(0, n_turns, plan.at_once):
         yield begin, min(begin + plan.at_once, n_turns)
 
 
 def _screen_few(
-    problem: Problem, plan: _Plan, run_job: int, n_helpers: int, how: tuple[Any, ...]
+    problem: Problem, plan: Plan, run_job: int, n_helpers: int, how: tuple[Any, ...]
 ) -> None:
     """Screen all keys, block by block, and check those that are still to be checked."""
     dtype, keys = problem.dtype, problem.keys
@@ -327,7 +212,7 @@ def _screen_few(
 class _Room(NamedTuple):
     """What the places that a call writes to depend on."""
 
-    plan: _Plan
+    plan: Plan
     dtype: np.dtype[Any]
     n_features: int
     masked: bool
@@ -356,13 +241,13 @@ def _take_room(room: _Room) -> tuple[list[tuple[NDArray[Any], ...]], tuple[NDArr
 
 
 def _places(
-    plan: _Plan, dtype: np.dtype[Any], d: int, masked: bool, slots: int
+    plan: Plan, dtype: np.dtype[Any], d: int, masked: bool, slots: int
 ) -> tuple[NDArray[Any], ...]:
     """What each thread writes to, in whole vectors; where few ask, tables belong to entries."""
     width = plan.width
     owners = plan.n_panels // plan.panels if plan.few else slots
     shapes: tuple[tuple[tuple[int, ...], Any], ...] = (
-        ((slots, min(_TOGETHER, plan.panels), d * width), dtype),
+        ((slots, plan.together, d * width), dtype),
         ((slots, plan.block if masked else 0, width), dtype),
         ((owners, 2, plan.panels, width), dtype),
         ((owners, plan.panels, plan.n_blocks, width), dtype),
@@ -399,7 +284,7 @@ def _least_peak(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).tiny) * 2.0**20
 
 
-def _round(problem: Problem, plan: _Plan, run_job: int, n_helpers: int) -> tuple[NDArray[Any], ...]:
+def _round(problem: Problem, plan: Plan, run_job: int, n_helpers: int) -> tuple[NDArray[Any], ...]:
     """Keys in bytes, with their units and lengths; and the places for queries in bytes."""
     key, d, dtype, slots = problem.key, problem.n_features, problem.dtype, n_helpers + 1
     n_bytes = -(-d // 4) * 4
@@ -415,7 +300,7 @@ def _round(problem: Problem, plan: _Plan, run_job: int, n_helpers: int) -> tuple
     )
     lengths = _lengths(kept.reshape(len(key), -1), missed.reshape(len(key), -1), d, dtype)
     row = np.zeros((slots, 1, n_bytes), np.int8)
-    together, words = min(_TOGETHER, plan.panels), n_bytes // 4
+    together, words = plan.together, n_bytes // 4
     return (
         rounded.view(np.int32),
         unit,
