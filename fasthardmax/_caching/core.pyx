@@ -86,7 +86,7 @@ cdef class Core:
             PyMem_Free(self.layers)
         PyMem_Free(self.busy)
 
-    cdef inline bint fits(self, object array, int width) noexcept:
+    cdef inline bint fits(self, object array, int width) noexcept:  # it calls nothing that raises
         """Whether an object is an array that can be read as it is."""
         cdef cnp.ndarray a
         if not cnp.PyArray_CheckExact(array):

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._threads import for_each_range
-from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
+from . import _cones_walls as walling
 from ._arrays import powers, readonly, rows_of, scaled
 from ._cones_margins import margins
 from ._cones_vectors import LANES
@@ -140,7 +140,7 @@ def _boxes(
     half = np.full(d, 1 / per_side)
     exact = scaled(keys, -exponent)
     fan = np.empty((2 * d, len(centres), 2 * d, d))
-    dividing.fan_walls(exact, relative * np.abs(exact).sum(axis=1) + absolute, centres, half, fan)
+    walling.fan_walls(exact, relative * np.abs(exact).sum(axis=1) + absolute, centres, half, fan)
     return powers(-exponent), relative, absolute, slip, centres, half, fan
 
 
@@ -151,7 +151,7 @@ def _may_win(keys: NDArray[Any], boxes: tuple[Any, ...], num_threads: int) -> ND
     found: dict[int, int] = {}
 
     def look(start: int, stop: int) -> None:
-        found[start] = dividing.may_win(keys, *boxes, start, stop, kept, (0,) * d)
+        found[start] = walling.may_win(keys, *boxes, start, stop, kept, (0,) * d)
 
     for_each_range(look, n, _ROWS // 8, num_threads)
     return np.concatenate([kept[start : start + found[start]] for start in sorted(found)])
