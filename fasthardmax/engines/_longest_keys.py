@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +51,7 @@ def scattered(n: int, most: int) -> NDArray[np.int64]:
 
 def find_middle(problem: Problem, k: int, some: NDArray[Any]) -> Middle | None:
     """The mean of ``some`` keys of entry ``k``; None where squares could under- or overflow."""
-    peak = 1.001 * float(np.linalg.norm(problem.key_peak[k].astype(np.float64)))
+    peak = 1.001 * math.hypot(*problem.key_peak[k].tolist())
     if not _LEAST < peak < _LARGEST:
         return None
     return Middle(some.mean(axis=0, dtype=np.float64), peak)
@@ -68,9 +69,7 @@ def measure(key: NDArray[Any], middle: Middle, num_threads: int) -> Lengths:
     return Lengths(middle, length, np.sort(rows_of(length, scattered(len(key), _SOME))))
 
 
-def find_reach(
-    problem: Problem, winner: NDArray[np.int64], middle: Middle
-) -> NDArray[np.float64]:
+def find_reach(problem: Problem, winner: NDArray[np.int64], middle: Middle) -> NDArray[np.float64]:
     """How far from the middle a key must be, at least, to do as well as each query's winner.
 
     Of the only entry of ``problem``. Derivation: let h be the winner, let j be a key no farther

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class _Asked(NamedTuple):
 
     def named(self, winners: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers among all keys of these that were asked."""
-        return winners if self.which is None else self.which[winners]
+        return winners if self.which is None else rows_of(self.which, winners)
 
 
 def refusal(problem: Problem) -> str | None:
@@ -89,9 +89,11 @@ def run_counting(problem: Problem, start: Start | None = None) -> tuple[Answer, 
         for asked in _ask_all(problem, b, np.arange(problem.n_queries), start, whole):
             scored += asked.problem.n_pairs
             rows, found = asked.rows, asked.answer
-            if found is not whole:
+            if found is whole:
+                whole.first[0] = asked.named(whole.first[0])
+            else:
                 whole.mean[0, rows], whole.count[0, rows] = found.mean[0], found.count[0]
-            whole.first[0, rows] = asked.named(found.first[0])
+                whole.first[0, rows] = asked.named(found.first[0])
     return answer, scored / (problem.n_batch * problem.n_queries)
 
 
@@ -101,7 +103,7 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
     begins = indptr[:-1].reshape(answer.count.shape)
     alone = answer.count == 1
     indices[begins[alone]] = answer.first[alone]
-    for b in np.flatnonzero((answer.count > 1).any(axis=1)):
+    for b in np.flatnonzero((answer.count > 1).any(axis=1)).tolist():
         rows = np.flatnonzero(~alone[b])
         for asked in _ask_all(problem, b, rows, _look(problem, b)[1]):
             decided, found = asked.decided, asked.answer
@@ -127,9 +129,7 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     return Forecast(nanoseconds * problem.n_batch, (start,) if start else ())
 
 
-def _look(
-    problem: Problem, b: int, rival: float = math.inf
-) -> tuple[float, Start | None]:
+def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Start | None]:
     """How many nanoseconds entry ``b`` takes on one core, and where to start.
 
     Infinite, and None, where it may take longer than ``rival``, or where lengths say nothing.
@@ -183,10 +183,10 @@ def _aim(
 
 
 def _longer(lengths: Lengths, radius: float) -> NDArray[np.int64] | None:
-    """The keys that are no shorter than ``radius``; None for all."""
+    """The keys that are no shorter than ``radius``, one at least; None for all."""
     if lengths.share(radius) > _MOST:
         return None
-    return np.flatnonzero(lengths.all >= radius)
+    return np.flatnonzero(lengths.all >= min(radius, lengths.some[-1]))
 
 
 def _ask_all(
