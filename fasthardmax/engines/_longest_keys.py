@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,11 +43,12 @@ class Lengths(NamedTuple):
         return 1 - float(np.searchsorted(self.some, radius)) / len(self.some)
 
 
+@lru_cache(maxsize=16)
 def scattered(n: int, most: int) -> NDArray[np.int64]:
     """At most so many of ``n`` rows, one anywhere in each run: order in the data is no bias."""
     step = -(-n // most)
     runs = np.arange(n // step)
-    return runs * step + (runs * _SCATTER % (1 << 32) * step >> 32)
+    return readonly(runs * step + (runs * _SCATTER % (1 << 32) * step >> 32))
 
 
 def find_middle(problem: Problem, k: int, some: NDArray[Any]) -> Middle | None:

@@ -33,9 +33,9 @@ __all__ = ["forecast", "list_winners", "refusal", "run", "run_counting"]
 _QUERIES, _KEYS, _LOOKS, _ROUNDS = 128, 1 << 11, 3, 3
 # Where more than this share of the keys would be asked, all are.
 _MOST = 0.75
-# What a call takes, in nanoseconds of one core (measured): what all cores wait for, for each number
-# in the keys, and for each query and round beside its pairs.
-_CALL, _NUMBER, _ASK = 4e5, 1.0, 90.0
+# What a call takes, in nanoseconds of one core (measured): what all cores wait for, and in each
+# further round; for each number in the keys; and for each query and round beside its pairs.
+_CALL, _ROUND, _NUMBER, _ASK = 3e5, 1.5e5, 1.0, 130.0
 # All pairs of fewer multiply-adds take less than some 30 looks.
 _WORTH_A_LOOK = 4e9
 
@@ -135,21 +135,23 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
     Infinite, and None, where it may take longer than ``rival``, or where lengths say nothing.
     """
     k, n_queries, n_keys = int(problem.key_of[b]), problem.n_queries, problem.n_keys
-    bare = replace(problem, value=problem.value[..., :0])
-    key, some = problem.key[k], scattered(n_keys, _KEYS)
+    key, some, rows = problem.key[k], scattered(n_keys, _KEYS), scattered(n_queries, _QUERIES)
     sample = rows_of(key, some)
     middle = find_middle(problem, k, sample)
-    pair = direct.forecast(problem) / problem.n_pairs
-    fixed = _CALL * n_cores(problem.num_threads) + key.size * _NUMBER
+    cores = n_cores(problem.num_threads)
+    fixed = _CALL * cores + key.size * _NUMBER
     if middle is None or fixed > rival:
         return math.inf, None
-    rows = scattered(n_queries, _QUERIES)
+    bare = replace(problem, value=problem.value[..., :0])
+    work = _Work(n_queries, n_keys, _pair(problem), _ROUND * cores)
+    lengths = measure(sample, middle, 1)
     reach = _ask(bare, b, rows, some, middle).reach
     if n_keys > len(some):
-        # The best of n draws grows about like the root of log n, as it does for normal ones.
-        reach *= math.sqrt(math.log(n_keys) / math.log(len(some)))
-    lengths = measure(sample, middle, 1)
-    radius, rest = _aim(reach, lengths, n_queries, n_keys, pair)
+        # The best of n draws grows like the root of log n, as it does for normal ones, if there is
+        # room for it.
+        growth = math.sqrt(math.log(n_keys) / math.log(len(some)))
+        reach = np.minimum(growth * reach, (reach + lengths.some[-1]) / 2)
+    radius, rest = _aim(reach, lengths, work)
     if fixed + rest > rival:
         return math.inf, None
     lengths = measure(key, middle, problem.num_threads)
@@ -158,15 +160,31 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
         if which is None:
             return math.inf, None
         reach = _ask(bare, b, rows, which, middle).reach
-        radius, rest = _aim(reach, lengths, n_queries, n_keys, pair)
+        radius, rest = _aim(reach, lengths, work)
         if radius >= before:
             break
+    part = _part(bare, b, None, _longer(lengths, radius))
+    if not direct.bytes_serve(part):
+        work = work._replace(pair=_pair(problem, bytes_serve=False))
+        radius, rest = _aim(reach, lengths, work)
     return fixed + rest, Start(lengths, radius)
 
 
-def _aim(
-    reach: NDArray[np.float64], lengths: Lengths, n_queries: int, n_keys: int, pair: float
-) -> tuple[float, float]:
+class _Work(NamedTuple):
+    """What is to be done for some queries."""
+
+    n_queries: int
+    n_keys: int
+    pair: float  # nanoseconds of a core for each
+    again: float  # and for another round
+
+
+def _pair(problem: Problem, bytes_serve: bool = True) -> float:
+    """Nanoseconds of a core for each pair of a query and a key."""
+    return direct.forecast(problem, bytes_serve) / problem.n_pairs
+
+
+def _aim(reach: NDArray[np.float64], lengths: Lengths, work: _Work) -> tuple[float, float]:
     """The best radius, and nanoseconds of a core from there on, if queries reach like some.
 
     A query that needs shorter keys is asked once more, among all that any of them needs.
@@ -174,10 +192,13 @@ def _aim(
     radius = np.sort(reach)[::-1]
     share = 1 - np.searchsorted(lengths.some, radius) / len(lengths.some)
     share[share > _MOST] = 1
-    # Of queries beyond the sample some will need more.
-    left = np.where(share < 1, (len(reach) - 0.5 - np.arange(len(reach))) / len(reach), 0)
-    once = _ASK + pair * n_keys * share
-    cost = n_queries * (once + left * once[-1])
+    n = len(reach)
+    left = np.arange(n - 1, -1, -1) / n
+    if n < work.n_queries:
+        left += 0.5 / n  # beyond the sample some will need more
+    left[share == 1] = 0
+    once = _ASK + work.pair * work.n_keys * share
+    cost = work.n_queries * (once + left * once[-1]) + work.again * (left > 0)
     best = int(np.argmin(cost))
     return float(radius[best]), float(cost[best])
 
@@ -201,19 +222,38 @@ def _ask_all(
         yield _ask(problem, b, rows, None, None, whole)
         return
     lengths, radius = start
-    pair = direct.forecast(problem) / problem.n_pairs
+    n_keys = problem.n_keys
+    again = _ROUND * n_cores(problem.num_threads)
     for turn in range(_ROUNDS + 1):
         asked = _ask(problem, b, rows, _longer(lengths, radius), lengths.middle, whole, radius)
         yield asked
         left = np.flatnonzero(~asked.decided)
         if len(left) == 0:
             return
-        rows, whole = rows[left], None
-        reach = asked.reach[left]
+        rows, whole, reach = rows[left], None, asked.reach[left]
         radius = float(reach.min())
         if turn + 1 < _ROUNDS:
             few = reach[:: -(-len(reach) // _QUERIES)]
-            radius = _aim(few, lengths, len(rows), problem.n_keys, pair)[0]
+            radius = _aim(few, lengths, _Work(len(rows), n_keys, _pair(problem), again))[0]
+
+
+def _part(
+    problem: Problem, b: int, rows: NDArray[np.int64] | None, which: NDArray[np.int64] | None
+) -> Problem:
+    """Of entry ``b`` the queries ``rows`` and the keys ``which``; None for all."""
+    query = problem.query[problem.query_of[b]]
+    key = problem.key[problem.key_of[b]]
+    value = problem.value[problem.value_of[b]]
+    if rows is not None:
+        query = rows_of(query, rows)
+    if which is not None:
+        key, value = rows_of(key, which), rows_of(value, which)
+    keys = Keys(key[None], feature_peaks(key[None], problem.num_threads)[0])
+    only = zeros(1)
+    return replace(
+        problem, query=query[None], keys=keys, value=value[None],
+        query_of=only, key_of=only, value_of=only, mask_of=only,
+    )  # fmt: skip
 
 
 def _ask(
@@ -221,19 +261,7 @@ def _ask(
     middle: Middle | None, whole: Answer | None = None, radius: float = -math.inf,
 ) -> _Asked:  # fmt: skip
     """Ask ``rows`` of entry ``b`` among the keys ``which``; others are shorter than ``radius``."""
-    query = problem.query[problem.query_of[b]]
-    key = problem.key[problem.key_of[b]]
-    value = problem.value[problem.value_of[b]]
-    if whole is None:
-        query = rows_of(query, rows)
-    if which is not None:
-        key, value = rows_of(key, which), rows_of(value, which)
-    keys = Keys(key[None], feature_peaks(key[None], problem.num_threads)[0])
-    only = zeros(1)
-    part = replace(
-        problem, query=query[None], keys=keys, value=value[None],
-        query_of=only, key_of=only, value_of=only, mask_of=only,
-    )  # fmt: skip
+    part = _part(problem, b, rows if whole is None else None, which)
     answer = direct.run(part, whole)
     if which is None or middle is None:
         reach = np.full(len(rows), math.inf)
