@@ -93,7 +93,12 @@ class Lanes:
     def tile(self, pointer, pitch):
         """The vectors of 4 features, at ``pointer``, of ``count`` keys ``pitch`` apart."""
         b, quad = self.b, ir.VectorType(self.element, _TILE)
-        rows = [self.load(b.gep(pointer, [b.mul(pitch, _I64(r))]), quad) for r in range(self.count)]
+        return self.transposed(
+            [self.load(b.gep(pointer, [b.mul(pitch, _I64(r))]), quad) for r in range(self.count)]
+        )
+
+    def transposed(self, rows):
+        """The vectors of 4 features of ``count`` rows."""
         columns = []
         for r in range(_TILE):
             # Rows r, r + 4, r + 8, ... side by side: each group of 4 lanes is transposed alone.

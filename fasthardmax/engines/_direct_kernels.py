@@ -36,7 +36,6 @@ from ._vectors import (
 
 # So many panels without a failure of bytes make good for two with one.
 _FORGIVEN = 8
-_FEATURES = 16  # of a row at a time: so short a sum leaves room for others beside it
 
 
 @part
@@ -95,14 +94,15 @@ def screen(
                 if slack is not None:
                     allow(packed, p, q.shape[1], slack, key_peak, key_of[b], margins[0], row)
             else:
-                _allow_rows(q, i, lanes, slack, key_peak, key_of[b], margins[0], row)
-                _, units, least_peaks, lengths, whole, whole_words, words, offset, scale = rough
+                _, units, least_peaks, lengths, words, offset, scale = rough
                 at = key_of[b]
                 pack_rough(
                     q, i, lanes, width, least_peaks[at], units[at], lengths[at, 0], lengths[at, 1],
-                    whole[slot], whole_words[slot], words[slot], offset[slot], scale[slot], p,
-                    margins[1], row,
+                    key_peak, at, words[slot], offset[slot], scale[slot], p,
+                    margins[0], margins[1], row,
                 )  # fmt: skip
+                for lane in range(lanes):
+                    margins[0, row, lane] = slack[0] * margins[0, row, lane] + slack[1]
         for run in range(first_block, end, stride):
             run_end = min(run + stride, end)
             if peak is not None and len(peak) > 0:
@@ -143,15 +143,15 @@ def screen(
                                 packed, p, k, j0, j1, None, None, tables, at, vectors, unroll
                             )
                     else:
-                        small, scaling = rough[0][key_of[b]], (rough[7][slot], rough[8][slot])
+                        small, scaling = rough[0][key_of[b]], (rough[5][slot], rough[6][slot])
                         if causal and j1 > i + 1:
                             screen_block(
-                                rough[6][slot], p, small, j0, j1, scaling, i, tables, at, vectors,
+                                rough[4][slot], p, small, j0, j1, scaling, i, tables, at, vectors,
                                 unroll,
                             )  # fmt: skip
                         else:
                             screen_block(
-                                rough[6][slot], p, small, j0, j1, scaling, None, tables, at,
+                                rough[4][slot], p, small, j0, j1, scaling, None, tables, at,
                                 vectors, unroll,
                             )  # fmt: skip
         panel += together
@@ -168,23 +168,6 @@ def allow(packed, p, d, slack, key_peak, b, allowances, q):
         for lane in range(width):
             allowances[q, lane] += abs(packed[p, f * width + lane]) * peak
     for lane in range(width):
-        allowances[q, lane] = slack[0] * allowances[q, lane] + slack[1]
-
-
-@part
-def _allow_rows(query, i0, lanes, slack, key_peak, b, allowances, q):
-    """As :func:`allow`, from rows: a few features of each at a time, so that rows overlap."""
-    d = query.shape[1]
-    for lane in range(lanes):
-        allowances[q, lane] = 0
-    for begin in range(0, d, _FEATURES):
-        end = min(begin + _FEATURES, d)
-        for lane in range(lanes):
-            total = allowances[q, lane]
-            for f in range(begin, end):
-                total += abs(query[i0 + lane, f]) * key_peak[b, f]
-            allowances[q, lane] = total
-    for lane in range(lanes):
         allowances[q, lane] = slack[0] * allowances[q, lane] + slack[1]
 
 

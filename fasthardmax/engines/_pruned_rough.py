@@ -54,7 +54,7 @@ def answer_roughly(
     Unless the list is ``fresh``, some of its keys are in ``rows`` already.
     """
     (
-        _, bounds, row, row_words, panel, offset, scale, doubt, tables, small, numbers,
+        _, bounds, panel, offset, scale, doubt, tables, small, numbers,
         counters, present, vectors,
     ) = rough  # fmt: skip
     unit, least_peak, near, far = bounds
@@ -71,8 +71,8 @@ def answer_roughly(
     for i0 in range(0, n_queries, width):
         lanes = min(width, n_queries - i0)
         pack_rough(
-            asked, i0, lanes, width, least_peak, unit, near, far, row, row_words, panel, offset,
-            scale, 0, doubt, 0,
+            asked, i0, lanes, width, least_peak, unit, near, far, None, 0, panel, offset, scale, 0,
+            doubt, doubt, 0,
         )  # fmt: skip
         for blk in range(n_blocks):
             screen_block(

@@ -293,22 +293,18 @@ def _round(problem: Problem, plan: Plan, run_job: int, n_helpers: int) -> tuple[
     inverse = dtype.type(HALF_RANGE) / peak
     unit = 1 / inverse
     rounded = np.empty((*key.shape[:2], n_bytes), np.uint8)
-    rounded[..., d:] = 0
     per_entry = -(-problem.n_keys // _ROUNDED_ROWS)
     kept, missed = np.zeros((2, len(key) * per_entry), np.int64)
     kernels.round_all(
         run_job, n_helpers, len(kept), readonly(key), inverse, _ROUNDED_ROWS, rounded, kept, missed
     )
     lengths = _lengths(kept.reshape(len(key), -1), missed.reshape(len(key), -1), d, dtype)
-    row = np.zeros((slots, 1, n_bytes), np.int8)
     together, words = plan.together, n_bytes // 4
     return (
         rounded.view(np.int32),
         unit,
         np.maximum(1, HALF_RANGE / unit).astype(dtype) * dtype.type(_least_peak(dtype)),
         lengths,
-        row,
-        row.view(np.int32),
         np.zeros((slots, together, words * plan.width), np.int32),
         np.zeros((slots, together, plan.width), np.int32),
         np.zeros((slots, together, plan.width), dtype),
