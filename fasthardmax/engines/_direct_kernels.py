@@ -25,6 +25,7 @@ from ._rough import count_reaching, lead_blocks, pack_rough, pays, raise_least, 
 from ._rows import sweep
 from ._sharing import share_turns
 from ._table_search import column_top
+from ._turned import turn_rows
 from ._vectors import (
     VECTOR_BYTES,
     bit_count,
@@ -201,7 +202,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
 
     A panel of rough scores that leave too much to look at is screened again, without ``rough``.
     """
-    query, key, value, query_of, key_of, value_of, mask_of, slack, key_peak = inputs
+    query, key, value, query_of, key_of, value_of, mask_of, slack, key_peak, turned = inputs
     causal, rule, allowed, added, verdict = masks
     _, _, _, _, block, stride, vectors, unroll = plan
     packed, bias, all_margins, all_tables, numbers, counters, all_scores = places
@@ -219,7 +220,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
         lanes = min(width, n_queries - i0)
         n_visible = min(n_keys, i0 + lanes) if causal else n_keys
         n_blocks = -(-n_visible // block)
-        q, k = query[query_of[b]], key[key_of[b]]
+        q, k, side = query[query_of[b]], key[key_of[b]], turned[key_of[b]]
         yes, plus = allowed[0, mask_of[b]], added[0, mask_of[b]]
         _thresholds(
             lanes, rule, slack, allowances, None if rough is None else doubts,
@@ -241,7 +242,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
                     tables.itemsize,
                 ):
                     twice = add_winners(
-                        q, k, i0, lanes, causal, rule, yes, plus, lead, done,
+                        q, k, side, i0, lanes, causal, rule, yes, plus, lead, done,
                         block, n_blocks, n_visible, tables, p, found_at, best, last, scores, f, c,
                     )  # fmt: skip
                     raise_least(lanes, doubts, p, top, lead, best, least)
@@ -262,7 +263,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
                 forget_winners(i0, lanes, best, last, f, c)
                 done[:] = np.inf
         twice |= add_winners(
-            q, k, i0, lanes, causal, rule, yes, plus, least, done,
+            q, k, side, i0, lanes, causal, rule, yes, plus, least, done,
             block, n_blocks, n_visible, tables, p, found_at, best, last, scores, f, c,
         )  # fmt: skip
         again[slot] += bit_count(twice)
@@ -275,7 +276,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
 @part
 def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
     """Screen and decide panels start..stop-1."""
-    query, key, _, query_of, key_of, _, mask_of, slack, key_peak = inputs
+    query, key, _, query_of, key_of, _, mask_of, slack, key_peak, _ = inputs
     causal, rule, allowed, added, verdict = masks
     _, _, _, _, block, stride, vectors, unroll = plan
     packed, bias, margins, tables = places[:4]
@@ -307,12 +308,24 @@ def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
         _attend(slot, start, stop, inputs, masks, plan, places, outputs, None)
 
 
+@part
+def _prepare_turn(slot, number, key, inverse, rows, rounded, kept, missed, turned):
+    """Round or turn some keys of one entry of the batch, or both."""
+    if len(rounded) > 0:
+        round_keys(slot, number, key, inverse, rows, rounded, kept, missed)
+    if turned.shape[1] > 0:
+        per_entry = -(-key.shape[1] // rows)
+        b, start = number // per_entry, number % per_entry * rows
+        turn_rows(key[b], start, min(start + rows, key.shape[1]), turned[b])
+
+
 @compiled
-def round_all(run_job, n_helpers, n_turns, key, inverse, rows, rounded, kept, missed):
-    """Round all keys to bytes, some rows in each turn."""
+def prepare(run_job, n_helpers, n_turns, key, inverse, rows, rounded, kept, missed, turned):
+    """Round all keys to bytes and turn them, some rows in each turn; what is empty is left."""
     share_turns(
-        run_job, n_helpers, 0, n_turns, round_keys, (key, inverse, rows, rounded, kept, missed)
-    )
+        run_job, n_helpers, 0, n_turns, _prepare_turn,
+        (key, inverse, rows, rounded, kept, missed, turned),
+    )  # fmt: skip
 
 
 @compiled

@@ -95,7 +95,7 @@ def answer_roughly(
             if pays(leading, lanes, n_blocks, products, tables.itemsize):
                 _fetch(key, index, n_keys, block, n_blocks, tables, lead, present, rows)
                 add_winners(
-                    asked, read, i0, lanes, False, NO_MASK, allowed, numbers, lead, done,
+                    asked, read, None, i0, lanes, False, NO_MASK, allowed, numbers, lead, done,
                     block, n_blocks, n_keys, tables, 0, found_at, best, last, scores,
                     leaf_first, leaf_count,
                 )  # fmt: skip
@@ -107,7 +107,7 @@ def answer_roughly(
             return i0
         _fetch(key, index, n_keys, block, n_blocks, tables, least, present, rows)
         add_winners(
-            asked, read, i0, lanes, False, NO_MASK, allowed, numbers, least, done,
+            asked, read, None, i0, lanes, False, NO_MASK, allowed, numbers, least, done,
             block, n_blocks, n_keys, tables, 0, found_at, best, last, scores,
             leaf_first, leaf_count,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from ._canonical import Lanes
 
-__all__ = ["HALF_RANGE", "PARTS", "round_panel", "round_rows"]
+__all__ = ["HALF_RANGE", "PARTS", "Rows", "round_panel", "round_rows"]
 
 HALF_RANGE = 127
 PARTS = 256  # of one, in whose squares what rounding leaves is summed up
@@ -22,7 +22,7 @@ _WORD = 4  # features
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
-class _Rows(Lanes):
+class Rows(Lanes):
     """A vector of rows of numbers: row ``first`` in lane 0, the ``last`` one in all beyond it."""
 
     def __init__(self, context, builder, kind, array, first, last):
@@ -150,7 +150,7 @@ def round_panel(
         bare = Lanes(context, b, query.dtype)
 
         def round_some(lane):
-            rows = _Rows(context, b, query, args[0], b.add(i0, lane), last)
+            rows = Rows(context, b, query, args[0], b.add(i0, lane), last)
 
             def data(position):
                 return rows.data(signature.args[position], args[position])
@@ -236,7 +236,7 @@ def round_rows(typingctx, key, start, stop, inverse, rounded):
         data = b.bitcast(bare.data(signature.args[4], args[4]), _I32.as_pointer())
 
         def round_some(first):
-            rows = _Rows(context, b, key, args[0], first, last)
+            rows = Rows(context, b, key, args[0], first, last)
             flip = rows.integer(0x80808080 - (1 << 32))
 
             def write(word, packed):
