@@ -18,6 +18,7 @@ from fasthardmax.engines import (
     _cones_index,
     _cones_margins,
     _cones_outer,
+    _cones_polygon,
     cones,
     direct,
     reference,
@@ -212,8 +213,8 @@ def test_a_margin_too_small_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dropped_candidate_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     points = circle(200, DTYPES[1])
     problem = self_attention(points[None], points[None], 1)
-    outer = _cones_index.outer_keys
-    monkeypatch.setattr(_cones_index, "outer_keys", lambda *a: outer(*a)[1:])
+    outer = _cones_polygon.outer_keys
+    monkeypatch.setattr(_cones_polygon, "outer_keys", lambda *a: outer(*a)[1:])
     with pytest.raises(AssertionError, match="differ"):
         _check(problem)
 
