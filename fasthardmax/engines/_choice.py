@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +28,11 @@ SELECTIVE_LOADING_WORK = 1 << 37  # one of the others, beside the direct one
 _MUCH = 0.5
 # Whether bytes serve is asked only for what takes less than this share of all pairs without them.
 _BETTER = 0.8
+_MODULES = {name: module_name(name) for name in (*ENGINES, *SELECTIVE)}
 _spent = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The engine that runs a problem, why, and what speaks against the others."""
 
     engine: Engine
@@ -91,28 +90,26 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
 
 def resolve(name: str, problem: Problem) -> ModuleType:
     """The module of engine ``name``, or why it cannot run."""
-    engine = (ENGINES | SELECTIVE)[name]
-    for what, error, asked in (("here", RuntimeError, None), ("this", ValueError, problem)):
-        able, reason = engine.can_run(asked)
-        if not able:
-            _ = problem.key  # faults in them come first
-            raise error(f"engine: {engine.name!r} cannot run {what}: {reason}")
-    return engine.load()
+    engine = ENGINES.get(name) or SELECTIVE[name]
+    if engine.obstacle(problem) is None:
+        return engine.load()
+    _ = problem.key  # faults in them come first
+    what, error = ("here", RuntimeError) if engine.obstacle() else ("this", ValueError)
+    raise error(f"engine: {name!r} cannot run {what}: {engine.obstacle(problem)}")
 
 
 class Runner:
     """The engine ``name`` for a sequence of problems; for "auto" each gets what suits it."""
 
+    _module: ModuleType
+
     def __init__(self, name: str, first: Problem, calls: int = 1) -> None:
         """``first`` is of the size of the problems to come, about ``calls`` of them."""
         self._automatic = name == "auto"
-        self._module = resolve("compiled" if self._automatic else name, first)
         self._calls = calls
-
-    @property
-    def name(self) -> str:
-        """The engine that ran last."""
-        return self._module.__name__.rpartition(".")[2]
+        self.name = "compiled" if self._automatic else name  # of the engine that ran last
+        if not self._automatic:
+            self._module = resolve(name, first)
 
     def run(self, problem: Problem) -> Answer:
         """Means, first winners and winner counts of every query."""
@@ -121,7 +118,8 @@ class Runner:
             # By the problem itself: what is prepared by looking at it serves no other.
             choice = choose(problem, self._calls)
             self._calls = 1
-            self._module = resolve(choice.engine.name, problem)
+            self.name = choice.engine.name
+            self._module = resolve(self.name, problem)
             prepared = choice.prepared
         answer: Answer = self._module.run(problem, *prepared)
         return answer
@@ -135,4 +133,4 @@ class Runner:
 
 
 def _loaded(name: str) -> bool:
-    return module_name(name) in sys.modules
+    return _MODULES[name] in sys.modules
