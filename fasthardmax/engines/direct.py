@@ -81,11 +81,12 @@ def bytes_serve(problem: Problem) -> bool:
     return bool((failures <= 0).all())
 
 
-def run(problem: Problem) -> Answer:
-    """Means, first winners and winner counts of every query."""
+def run(problem: Problem, answer: Answer | None = None) -> Answer:
+    """Means, first winners and winner counts of every query, in ``answer`` if given."""
     if 0 in problem.query.shape[:2] or problem.n_batch * problem.n_keys == 0:
         return problem.no_keys_answer()
-    answer = problem.empty_answer()
+    if answer is None:
+        answer = problem.empty_answer()
     _attend(problem, _plan(problem), answer)
     return answer
 
