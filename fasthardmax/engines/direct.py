@@ -67,27 +67,34 @@ def forecast(problem: Problem, bytes_serve: bool = True) -> float:
     return call + problem.n_pairs * each + n_rows * _QUERY
 
 
-def bytes_serve(problem: Problem) -> bool:
+def bytes_serve(problem: Problem) -> tuple[bool, tuple[Any, ...]]:
     """Whether screening in bytes leaves a first panel of queries few keys to look at.
 
-    Where it is tried at all; O(d) for each key and O(d) for each of some 50 n pairs.
+    Where it is tried at all; O(d) for each key and O(d) for each of some 50 n pairs. The keys in
+    bytes, which take much of that, come with it for :func:`run` of the same problem.
     """
-    if not _in_bytes(problem):
-        return False
-    first = _plan(problem)._replace(
-        n_panels=1, panels=1, together=1, n_turns=1, at_once=1, threads=1, few=False
-    )
-    failures = _attend(problem, first, problem.empty_answer())[1]
-    return bool((failures <= 0).all())
+    plan = _plan(problem)
+    if plan.few or not plan.rough:
+        return False, ()
+    n_helpers = _count_helpers(plan)
+    rough = _round(problem, plan, muster(n_helpers), n_helpers)
+    first = plan._replace(n_panels=1, panels=1, together=1, n_turns=1, at_once=1, threads=1)
+    failures = _attend(problem, first, problem.empty_answer(), rough)[1]
+    return bool((failures <= 0).all()), (None, rough)
 
 
-def run(problem: Problem, answer: Answer | None = None) -> Answer:
-    """Means, first winners and winner counts of every query, in ``answer`` if given."""
+def run(
+    problem: Problem, answer: Answer | None = None, rough: tuple[NDArray[Any], ...] | None = None
+) -> Answer:
+    """Means, first winners and winner counts of every query, in ``answer`` if given.
+
+    ``rough`` are the keys in bytes, from :func:`bytes_serve` of this very problem.
+    """
     if 0 in problem.query.shape[:2] or problem.n_batch * problem.n_keys == 0:
         return problem.no_keys_answer()
     if answer is None:
         answer = problem.empty_answer()
-    _attend(problem, _plan(problem), answer)
+    _attend(problem, _plan(problem), answer, rough)
     return answer
 
 
@@ -135,15 +142,19 @@ def _plan(problem: Problem) -> Plan:
     return plan_for(shape)
 
 
+def _count_helpers(plan: Plan) -> int:
+    return min(n_cores(plan.threads), plan.n_turns) - 1
+
+
 def _attend(
-    problem: Problem, plan: Plan, answer: Answer
+    problem: Problem, plan: Plan, answer: Answer, rough: tuple[NDArray[Any], ...] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Share the turns out, so many at a time that an interruption is heard between.
 
     Returns for each thread for how many queries one block did not decide, and a number above 0
     where bytes did not serve to the end.
     """
-    n_helpers = min(n_cores(plan.threads), plan.n_turns) - 1
+    n_helpers = _count_helpers(plan)
     masks = _masks(problem)
     room = _Room(
         plan, problem.query.dtype, problem.query.shape[2], masks[1] != NO_MASK, n_helpers + 1
@@ -174,7 +185,8 @@ def _attend(
         for begin, end in _shares(problem.n_batch, plan):
             few_queries.decide_all(run_job, n_helpers, begin, end, inputs, *how, outputs)
     else:
-        rough = _round(problem, plan, run_job, n_helpers) if plan.rough else None
+        if plan.rough and rough is None:
+            rough = _round(problem, plan, run_job, n_helpers)
         for begin, end in _shares(plan.n_turns, plan):
             kernels.attend(run_job, n_helpers, begin, end, inputs, *how, outputs, rough)
     kept.append(places)
