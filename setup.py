@@ -13,6 +13,11 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
+WITH_NUMPY = {
+    "include_dirs": [numpy.get_include()],
+    "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+}
+
 
 class ExactBuild(build_ext):
     """Builds without licence to fuse or reorder arithmetic, and fails in one plain sentence."""
@@ -46,15 +51,16 @@ setup(
     ext_modules=[
         Extension("fasthardmax._crew", ["fasthardmax/_crew.pyx"]),
         Extension("fasthardmax._labels", ["fasthardmax/_labels.pyx"]),
-        Extension("fasthardmax._peaks", ["fasthardmax/_peaks.pyx"]),
+        Extension("fasthardmax._peaks", ["fasthardmax/_peaks.pyx"], **WITH_NUMPY),
         Extension("fasthardmax._settled_kernels", ["fasthardmax/_settled_kernels.pyx"]),
-        Extension("fasthardmax.engines._compiled", ["fasthardmax/engines/_compiled.pyx"]),
+        Extension(
+            "fasthardmax.engines._compiled", ["fasthardmax/engines/_compiled.pyx"], **WITH_NUMPY
+        ),
         *(
             Extension(
                 f"fasthardmax._caching.{name}",
                 [f"fasthardmax/_caching/{name}.pyx"],
-                include_dirs=[numpy.get_include()],
-                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+                **WITH_NUMPY,
             )
             for name in (
                 "tree",

@@ -44,34 +44,36 @@ def attention_problem(
     """
     check_choice("ties", ties, TIES)
     threads = check_threads(num_threads)
-    arrays = {"query": as_array("query", query), "key": as_array("key", key)}
+    q, k = as_array("query", query), as_array("key", key)
+    arrays = {"query": q, "key": k}
     if value is not None:
         arrays["value"] = as_array("value", value)
-    elif arrays["key"].ndim >= 2:
-        arrays["value"] = arrays["key"][..., :0]
+    elif k.ndim >= 2:
+        arrays["value"] = k[..., :0]
     for name, array in arrays.items():
         if array.ndim < 2:
             expected = {"query": "(..., L, E)", "key": "(..., S, E)", "value": "(..., S, Ev)"}
             raise ValueError(f"{name}: got shape {array.shape}, expected {expected[name]}")
-    q, k = arrays["query"], arrays["key"]
-    if q.shape[-1] != k.shape[-1]:
+    n_queries, d = q.shape[-2:]
+    n_keys, d_key = k.shape[-2:]
+    if d_key != d:
         raise ValueError(
-            f"key: got {k.shape[-1]} features, expected {q.shape[-1]} as in query "
-            f"(shapes {k.shape} and {q.shape})"
+            f"key: got {d_key} features, expected {d} as in query (shapes {k.shape} and {q.shape})"
         )
     v = arrays["value"]
-    if v.shape[-2] != k.shape[-2]:
-        raise ValueError(f"value: got {v.shape[-2]} rows, expected {k.shape[-2]}, one for each key")
+    if v.shape[-2] != n_keys:
+        raise ValueError(f"value: got {v.shape[-2]} rows, expected {n_keys}, one for each key")
     mask = None if attn_mask is None else _check_mask(attn_mask)
-    float_mask = [mask] if mask is not None and mask.dtype != bool else []
-    dtype = compute_dtype(*(a.dtype for a in [*arrays.values(), *float_mask]))
+    float_mask = [mask.dtype] if mask is not None and mask.dtype != bool else []
+    dtype = compute_dtype(q.dtype, k.dtype, v.dtype, *float_mask)
     lead, maps = _leading_dimensions(arrays, bool(enable_gqa))
-    wait = math.prod(lead) * q.shape[-2] > 0 and may_wait(q.shape[-2], k.shape, dtype)
-    mask_of = zeros(math.prod(lead))
+    n_batch = math.prod(lead)
+    wait = n_batch * n_queries > 0 and may_wait(n_queries, k.shape, dtype)
+    mask_of = zeros(n_batch)
     try:
         flat, peaks, largest = _flatten(arrays, dtype, threads, "key" if wait else None)
         if mask is not None:
-            mask, mask_of = _flatten_mask(mask, lead, q.shape[-2], k.shape[-2], dtype)
+            mask, mask_of = _flatten_mask(mask, lead, n_queries, n_keys, dtype)
     except ValueError as fault:
         raise (_earlier_fault(arrays) if wait else None) or fault from None
     reach = _Reach(peaks["query"], largest["query"], maps, mask, mask_of)
@@ -79,7 +81,7 @@ def attention_problem(
         check = partial(_check_keys, k, reach, dtype)
         keys = Keys(flat["key"], num_threads=threads, check=check)
     else:
-        if min(q.shape[-2], k.shape[-2]) > 0:
+        if n_queries > 0 < n_keys:
             _check_reach(reach, dtype, peaks["key"], largest["key"])
         keys = Keys(flat["key"], peaks["key"])
     problem = Problem(
@@ -94,7 +96,7 @@ def attention_problem(
         is_causal=bool(is_causal),
         ties=ties,
         num_threads=threads,
-        sums_may_overflow=not largest["value"] * k.shape[-2] <= score_limit(dtype),
+        sums_may_overflow=not largest["value"] * n_keys <= score_limit(dtype),
     )
     return problem, lead
 
@@ -103,11 +105,10 @@ def _leading_dimensions(
     arrays: dict[str, NDArray[Any]], enable_gqa: bool
 ) -> tuple[tuple[int, ...], dict[str, NDArray[np.int64]]]:
     """The broadcast leading shape, and for each array which flat entry each batch reads."""
-    shapes = {a.shape[:-2] for a in arrays.values()}
-    if len(shapes) == 1 and not enable_gqa:
-        lead = shapes.pop()
-        every = counting(math.prod(lead))
-        return lead, dict.fromkeys(arrays, every)
+    q, k, v = arrays.values()
+    lead = q.shape[:-2]
+    if k.shape[:-2] == lead == v.shape[:-2] and not enable_gqa:
+        return lead, dict.fromkeys(arrays, counting(math.prod(lead)))
     index = {
         name: np.arange(math.prod(a.shape[:-2]), dtype=np.int64).reshape(a.shape[:-2])
         for name, a in arrays.items()
@@ -205,14 +206,16 @@ def _flatten(
     largest: dict[str, float] = {}
     for name, array in arrays.items():
         # Self-attention passes one array under several names: it is read once.
-        twin = next((other for other in flat if _same(arrays[other], array)), None)
-        if twin is not None:
-            flat[name], peaks[name], largest[name] = flat[twin], peaks[twin], largest[twin]
-        elif name == unread:
-            flat[name] = _ready(array, dtype)
-            peaks[name], largest[name] = np.empty(0, dtype), math.nan
+        for twin, ready in flat.items():
+            if _same(arrays[twin], array):
+                flat[name], peaks[name], largest[name] = ready, peaks[twin], largest[twin]
+                break
         else:
-            flat[name], peaks[name], largest[name] = take(name, array, dtype, threads)
+            if name == unread:
+                flat[name] = _ready(array, dtype)
+                peaks[name], largest[name] = np.empty(0, dtype), math.nan
+            else:
+                flat[name], peaks[name], largest[name] = take(name, array, dtype, threads)
     return flat, peaks, largest
 
 
@@ -242,11 +245,18 @@ def take(
 
 
 def _ready(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    if array.dtype != dtype or not (array.flags.c_contiguous and array.flags.aligned):
-        ready = np.require(array, dtype, ["C", "A"])  # contiguous and aligned
-    else:
-        ready = array
-    return ready.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
+    """The array as (B, rows, features), C-contiguous, aligned and of ``dtype``; a copy if need be.
+
+    Most arrays are so, or up to one axis: what then takes longer than a look is left out.
+    """
+    flags = array.flags
+    if not (array.dtype == dtype and flags.c_contiguous and flags.aligned):
+        array = np.require(array, dtype, ["C", "A"])  # contiguous and aligned
+    if array.ndim == 2:
+        return array[None]
+    if array.ndim == 3:
+        return array
+    return array.reshape(math.prod(array.shape[:-2]), *array.shape[-2:])
 
 
 def _check_mask(attn_mask: ArrayLike) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._peaks import raise_peaks
+from ._peaks import find_peaks, raise_peaks
 from ._threads import for_each_range
 
 __all__ = ["feature_peaks"]
@@ -24,11 +24,11 @@ def feature_peaks(
     The latter is NaN if any number is NaN or infinite; then the former mean nothing. The batch is
     copied to ``copy``, if given, with negative zeros as zeros; it may be the batch itself.
     """
-    n_batch, n, d = batch.shape
-    peak = np.zeros((n_batch, d), batch.dtype)
     per_range = _ELEMENTS_PER_RANGE if copy is None else _ELEMENTS_COPIED
     if batch.size < 2 * per_range or num_threads == 1:
-        return peak, raise_peaks(_copied(batch, copy, ...), peak)
+        return find_peaks(batch if copy is None else _copied(batch, copy, ...))
+    n_batch, n, d = batch.shape
+    peak = np.zeros((n_batch, d), batch.dtype)
     split_rows = n_batch == 1
     parts = []
 

@@ -24,8 +24,8 @@ def may_wait(n_queries: int, keys: tuple[int, ...], dtype: np.dtype[Any]) -> boo
     """Whether reading keys of shape (..., S, d) once less shows, for so many queries of each."""
     n_keys, d = keys[-2:]
     return (
-        n_queries <= _FEW
-        and n_keys >= _MANY
+        n_keys >= _MANY
+        and n_queries <= _FEW
         and d * dtype.itemsize >= LONG_ROW
         and math.prod(keys) >= _LARGE
     )

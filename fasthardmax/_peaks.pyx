@@ -1,11 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The largest magnitude of every feature, and whether all numbers are finite, in one pass."""
 
+cimport numpy as cnp
 from libc.math cimport NAN, fabs, isfinite, isnan
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from ._soon cimport soon
+
+cnp.import_array()
 
 ctypedef fused real:
     float
@@ -16,35 +19,62 @@ cdef enum:
     AHEAD = 8192  # bytes: a processor foresees few streams, and none across pages
 
 
+def find_peaks(cnp.ndarray batch):
+    """The largest magnitudes (B, d) in a C-contiguous ``batch`` (B, n, d), and that of all.
+
+    The latter is NaN if any number is NaN or infinite. Without views, it takes a fraction of a
+    microsecond where numbers are few.
+    """
+    cdef cnp.npy_intp *shape = cnp.PyArray_DIMS(batch)
+    cdef cnp.npy_intp[2] sizes = [shape[0], shape[2]]
+    cdef cnp.ndarray peak = cnp.PyArray_ZEROS(2, sizes, cnp.PyArray_TYPE(batch), 0)
+    cdef void *numbers = cnp.PyArray_DATA(batch)
+    cdef void *to = cnp.PyArray_DATA(peak)
+    if cnp.PyArray_TYPE(batch) == cnp.NPY_FLOAT:
+        return peak, raise_to(<const float *>numbers, shape[0], shape[1], shape[2], <float *>to)
+    return peak, raise_to(<const double *>numbers, shape[0], shape[1], shape[2], <double *>to)
+
+
 def raise_peaks(const real[:, :, ::1] batch, real[:, ::1] peak):
     """Raise ``peak`` (B, d) to the magnitudes in ``batch`` (B, n, d).
 
     Returns the largest magnitude, or NaN if any number is NaN or infinite.
     """
-    cdef Py_ssize_t n = batch.shape[1], d = batch.shape[2]
+    if batch.shape[0] == 0 or batch.shape[1] == 0 or batch.shape[2] == 0:
+        return 0.0
+    return raise_to(&batch[0, 0, 0], batch.shape[0], batch.shape[1], batch.shape[2], &peak[0, 0])
+
+
+cdef double raise_to(
+    const real *batch, Py_ssize_t n_batch, Py_ssize_t n, Py_ssize_t d, real *peak
+) except -1:
+    """As :func:`raise_peaks`."""
     cdef Py_ssize_t together = SPAN // d if 0 < d <= SPAN else 1
     cdef Py_ssize_t width = together * d, whole = n - n % together, b, t
     cdef bint lost = False
     cdef real largest = 0
-    cdef real *most
+    cdef real[2 * SPAN] few
+    cdef real *most = few
     cdef real *total  # of magnitudes: NaN for ever after a NaN, and only then
     if n == 0 or d == 0:
         return 0.0
-    most = <real *>calloc(2 * width, sizeof(real))
+    if d > SPAN:
+        most = <real *>malloc(2 * width * sizeof(real))
     if most == NULL:
         raise MemoryError("found no memory for one row of features")
     total = most + width
     with nogil:
-        for b in range(batch.shape[0]):
+        for b in range(n_batch):
             memset(most, 0, 2 * width * sizeof(real))
-            fold(&batch[b, 0, 0], n // together, width, most, total)
+            fold(batch + b * n * d, n // together, width, most, total)
             if whole < n:
-                fold(&batch[b, whole, 0], n - whole, d, most, total)
+                fold(batch + (b * n + whole) * d, n - whole, d, most, total)
             for t in range(width):
-                peak[b, t % d] = max(peak[b, t % d], most[t])
+                peak[b * d + t % d] = max(peak[b * d + t % d], most[t])
                 largest = max(largest, most[t])
                 lost |= isnan(total[t])
-        free(most)
+        if most != few:
+            free(most)
     return largest if isfinite(largest) and not lost else NAN
 
 

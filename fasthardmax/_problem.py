@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -104,13 +103,10 @@ class Problem:
 
     def empty_answer(self) -> Answer:
         """Unwritten output arrays of this problem's shape."""
-        rows = (self.n_batch, self.n_queries)
-        keep_freed(math.prod(rows) * (self.value.shape[2] * self.dtype.itemsize + 16))
-        return Answer(
-            mean=np.empty((*rows, self.value.shape[2]), self.dtype),
-            first=np.empty(rows, np.int64),
-            count=np.empty(rows, np.int64),
-        )
+        rows, width, dtype = (self.n_batch, self.n_queries), self.value.shape[2], self.dtype
+        keep_freed(rows[0] * rows[1] * (width * dtype.itemsize + 16))
+        mean = np.empty((*rows, width), dtype)
+        return Answer(mean, np.empty(rows, np.int64), np.empty(rows, np.int64))
 
     def no_keys_answer(self) -> Answer:
         """The answer where there are no keys, or no queries: no winners, and means of zero."""

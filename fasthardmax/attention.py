@@ -70,7 +70,7 @@ def hardmax_attention(
     enable_gqa : bool, default False
         ``key`` and ``value`` may have fewer heads, a divisor of H; each serves a run of them.
     engine : {"auto", "compiled", "direct", "cones", "longest", "pruned", "reference"}, optional
-        By default "auto". All give the same bits. "auto" takes "compiled" below 2^20
+        By default "auto". All give the same bits. "auto" takes "compiled" below 2^17
         multiply-adds, and above until the process has done 2^33 of them in calls of at least 2^24,
         which is what loading "direct" costs; then "direct". Without masks it takes "cones" (up to
         four features), "longest" or "pruned" where size and a look at a sample promise less time,

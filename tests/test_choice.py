@@ -32,8 +32,11 @@ print(loaded)
 
 
 def problem_of(points, **options):
-    every = {"attn_mask": None, "is_causal": False, "ties": "mean", "enable_gqa": False}
-    return attention_problem(points, points, points, **every | options, num_threads=1)[0]
+    every = {
+        "attn_mask": None, "is_causal": False, "ties": "mean", "enable_gqa": False,
+        "num_threads": 1,
+    }  # fmt: skip
+    return attention_problem(points, points, points, **every | options)[0]
 
 
 def problem(n, d):
@@ -66,7 +69,16 @@ def _load(monkeypatch):
 def test_small_calls_stay_with_the_compiled_engine(load):
     load("direct")
     assert chosen(problem(100, 3)) == "compiled"
+    assert chosen(problem(200, 3)) == "direct"
     assert chosen(problem(4000, 3)) == "direct"
+
+
+def test_no_engine_is_asked_where_all_pairs_are_few(load, monkeypatch):
+    load("direct", *SELECTIVE)
+    monkeypatch.setattr(type(ENGINES["direct"]), "can_run", lambda *_: pytest.fail("it was"))
+    choice = _choice.choose(problem(900, 3))
+    assert choice.engine.name == "direct"
+    assert "few" in choice.reason
 
 
 def test_an_engine_that_is_loaded_takes_smaller_calls(load):
@@ -123,10 +135,14 @@ def test_bytes_are_tried_where_that_decides(load, monkeypatch, pruned, serve, ex
     monkeypatch.setattr(
         direct, "forecast", lambda problem, bytes_serve=True: 100 - 90 * bytes_serve
     )
-    monkeypatch.setattr(direct, "bytes_serve", lambda problem: tried.append(problem) or serve)
+    monkeypatch.setattr(
+        direct, "bytes_serve", lambda problem: tried.append(problem) or (serve, ("rounded",))
+    )
     monkeypatch.setattr(pruned_engine, "forecast", lambda *_: Forecast(pruned))
-    assert chosen(problem(20_000, 8)) == expected
+    choice = _choice.choose(problem(20_000, 8))
+    assert choice.engine.name == expected
     assert bool(tried) == (pruned == 50)
+    assert choice.prepared == (("rounded",) if serve else ())
 
 
 @pytest.mark.parametrize(
@@ -147,10 +163,24 @@ def test_bytes_may_take_longer(load, monkeypatch, others, expected):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_first_panel_tells_whether_bytes_serve(dtype):
     points = np.random.default_rng(0).standard_normal((3000, 16)).astype(dtype)
-    assert direct.bytes_serve(problem_of(points))
+    assert direct.bytes_serve(problem_of(points))[0]
     points[17] *= 1e6  # all others are 0 in bytes
-    assert not direct.bytes_serve(problem_of(points))
-    assert not direct.bytes_serve(problem_of(points[:, :2])), "too few features to try"
+    assert not direct.bytes_serve(problem_of(points))[0]
+    few_features = problem_of(points[:, :2])
+    assert direct.bytes_serve(few_features) == (False, ()), "too few to try"
+
+
+@pytest.mark.skipif(not MULTIPLIES_BYTES, reason="this processor does not multiply bytes")
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_keys_in_bytes_are_taken_up(monkeypatch, num_threads):
+    points = np.random.default_rng(0).standard_normal((2, 3000, 16))
+    points[1, 17] *= 1e6  # where bytes do not serve
+    points[:, :7] = points[:, 7:14]  # ties
+    looked_at = problem_of(points, num_threads=num_threads)
+    expected = bits(direct.run(looked_at))
+    prepared = direct.bytes_serve(looked_at)[1]
+    monkeypatch.setattr(direct, "_round", lambda *_: pytest.fail("keys are rounded twice"))
+    assert bits(direct.run(looked_at, *prepared)) == expected
 
 
 def test_a_sequence_of_problems_is_looked_at_once_each(load, monkeypatch):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,11 @@ from ._table import ENGINES, SELECTIVE, Engine, module_name
 __all__ = ["Choice", "Runner", "choose", "resolve"]
 
 # Below this many multiply-adds (a few milliseconds) loading another engine is never due; and below
-# this many the compiled one is the fastest.
+# this many the compiled one is the fastest (measured: 0.7 to 1.25 times as long as the direct one).
 SMALL_WORK = 1 << 24
-LEAST_WORK = 1 << 20
+LEAST_WORK = 1 << 17
+# All pairs of so few take less time than any other engine takes to start.
+LEAST_ASKED = 1 << 22
 # Loading an engine costs a process about as long as so many multiply-adds take it without: once
 # it has spent as many, loading was due. So neither one call nor a thousand cost twice the least.
 LOADING_WORK = 1 << 33  # the direct engine, beside the compiled one
@@ -29,11 +30,11 @@ SELECTIVE_LOADING_WORK = 1 << 37  # one of the others, beside the direct one
 _MUCH = 0.5
 # Whether bytes serve is asked only for what takes less than this share of all pairs without them.
 _BETTER = 0.8
+_MODULES = {name: module_name(name) for name in (*ENGINES, *SELECTIVE)}
 _spent = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The engine that runs a problem, why, and what speaks against the others."""
 
     engine: Engine
@@ -52,6 +53,8 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     work = problem.n_pairs * (problem.n_features + 2)
     if work < (LEAST_WORK if _loaded("direct") else SMALL_WORK):
         return Choice(ENGINES["compiled"], f"{work:,} multiply-adds are few", {})
+    if work < LEAST_ASKED and _loaded("direct"):
+        return Choice(ENGINES["direct"], f"{work:,} multiply-adds are few for any other", {})
     small = work < SMALL_WORK
     _spent += 0 if small else work * calls
     if not _loaded("direct") and _spent < LOADING_WORK:
@@ -75,8 +78,10 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
         forecasts[name] = engine.load().forecast(problem, products, rival)
         fastest = min(fastest, forecasts[name].nanoseconds)
     # All pairs take longer where bytes do not serve, which is looked at where that would matter.
-    if all_pairs <= fastest < _BETTER * products and not direct.bytes_serve(problem):
-        all_pairs = products
+    rounded: tuple[Any, ...] = ()
+    if all_pairs <= fastest < _BETTER * products:
+        serve, rounded = direct.bytes_serve(problem)
+        all_pairs = all_pairs if serve else products
     for name, (nanoseconds, _) in forecasts.items():
         others[name] = f"forecast: {nanoseconds / all_pairs:.2g} of the time of all pairs"
         if nanoseconds >= all_pairs:
@@ -85,34 +90,32 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
             others[name] = "no gain to expect that would be worth a look at the data"
     best = min(forecasts, key=lambda name: forecasts[name].nanoseconds, default=None)
     if best is None or forecasts[best].nanoseconds >= all_pairs:
-        return Choice(ENGINES["direct"], "no other promises to be faster", others)
+        return Choice(ENGINES["direct"], "no other promises to be faster", others, rounded)
     return Choice(SELECTIVE[best], others.pop(best), others, forecasts[best].prepared)
 
 
 def resolve(name: str, problem: Problem) -> ModuleType:
     """The module of engine ``name``, or why it cannot run."""
-    engine = (ENGINES | SELECTIVE)[name]
-    for what, error, asked in (("here", RuntimeError, None), ("this", ValueError, problem)):
-        able, reason = engine.can_run(asked)
-        if not able:
-            _ = problem.key  # faults in them come first
-            raise error(f"engine: {engine.name!r} cannot run {what}: {reason}")
-    return engine.load()
+    engine = ENGINES.get(name) or SELECTIVE[name]
+    if engine.obstacle(problem) is None:
+        return engine.load()
+    _ = problem.key  # faults in them come first
+    what, error = ("here", RuntimeError) if engine.obstacle() else ("this", ValueError)
+    raise error(f"engine: {name!r} cannot run {what}: {engine.obstacle(problem)}")
 
 
 class Runner:
     """The engine ``name`` for a sequence of problems; for "auto" each gets what suits it."""
 
+    _module: ModuleType
+
     def __init__(self, name: str, first: Problem, calls: int = 1) -> None:
         """``first`` is of the size of the problems to come, about ``calls`` of them."""
         self._automatic = name == "auto"
-        self._module = resolve("compiled" if self._automatic else name, first)
         self._calls = calls
-
-    @property
-    def name(self) -> str:
-        """The engine that ran last."""
-        return self._module.__name__.rpartition(".")[2]
+        self.name = "compiled" if self._automatic else name  # of the engine that ran last
+        if not self._automatic:
+            self._module = resolve(name, first)
 
     def run(self, problem: Problem) -> Answer:
         """Means, first winners and winner counts of every query."""
@@ -121,7 +124,8 @@ class Runner:
             # By the problem itself: what is prepared by looking at it serves no other.
             choice = choose(problem, self._calls)
             self._calls = 1
-            self._module = resolve(choice.engine.name, problem)
+            self.name = choice.engine.name
+            self._module = resolve(self.name, problem)
             prepared = choice.prepared
         answer: Answer = self._module.run(problem, *prepared)
         return answer
@@ -135,4 +139,4 @@ class Runner:
 
 
 def _loaded(name: str) -> bool:
-    return module_name(name) in sys.modules
+    return _MODULES[name] in sys.modules

@@ -6,10 +6,13 @@ vectorises over the keys while every score keeps the canonical order: it has no 
 or fuse (see setup.py). A block is looked at key by key only where its maximum reaches the row's.
 """
 
+cimport numpy as cnp
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
+
+cnp.import_array()
 
 ctypedef fused real:
     float
@@ -26,34 +29,60 @@ cdef enum:
 QUERIES_IN_BLOCK = QUERIES
 
 
+cdef struct Places:  # which entry each batch reads; a stride of 0 repeats one
+    const char *start
+    Py_ssize_t stride
+
+
+cdef inline Places places(cnp.ndarray numbers) noexcept:
+    cdef Places found
+    found.start = <const char *>cnp.PyArray_DATA(numbers)
+    found.stride = cnp.PyArray_STRIDES(numbers)[0]
+    return found
+
+
+cdef inline int64_t place(Places among, Py_ssize_t b) noexcept nogil:
+    return (<const int64_t *>(among.start + b * among.stride))[0]
+
+
 def attend(
-    const real[:, :, ::1] query,
-    const real[:, :, ::1] key,
-    const real[:, :, ::1] value,
-    const int64_t[:] query_of,
-    const int64_t[:] key_of,
-    const int64_t[:] value_of,
-    const int64_t[:] mask_of,
+    cnp.ndarray query,
+    cnp.ndarray key,
+    cnp.ndarray value,
+    cnp.ndarray query_of,
+    cnp.ndarray key_of,
+    cnp.ndarray value_of,
+    cnp.ndarray mask_of,
     const unsigned char[:, :, :] allowed,
     const real[:, :, :] bias,
     bint is_causal,
     str ties,
-    real[:, :, ::1] mean,
-    int64_t[:, ::1] first,
-    int64_t[:, ::1] count,
+    cnp.ndarray mean,
+    cnp.ndarray first,
+    cnp.ndarray count,
     Py_ssize_t start,
     Py_ssize_t stop,
 ):
     """Fill in rows ``start`` to ``stop`` of the answer, counted over batches and queries.
 
-    ``allowed``, ``bias``, and ``value`` with ``mean``, may be None.
+    All but the masks are of the types and C-contiguous, as a checked problem's are; to look at
+    them without views saves a small call a microsecond. ``allowed`` and ``bias`` may be None.
     """
-    cdef Py_ssize_t n_queries = query.shape[1], n_keys = key.shape[1], d = key.shape[2]
-    cdef Py_ssize_t dv = 0 if value is None else value.shape[2]
-    cdef bint add_up = mean is not None and ties == "mean", take_last = ties == "last"
-    cdef Py_ssize_t row = start, b, i, i0, i1, j, j0, width
+    cdef Py_ssize_t n_queries = cnp.PyArray_DIM(query, 1), n_keys = cnp.PyArray_DIM(key, 1)
+    cdef Py_ssize_t d = cnp.PyArray_DIM(key, 2), dv = cnp.PyArray_DIM(value, 2)
+    cdef Places queries_at = places(query_of), keys_at = places(key_of)
+    cdef Places values_at = places(value_of), masks_at = places(mask_of)
+    cdef const real *all_queries = <const real *>cnp.PyArray_DATA(query)
+    cdef const real *all_keys = <const real *>cnp.PyArray_DATA(key)
+    cdef const real *all_values = <const real *>cnp.PyArray_DATA(value)
+    cdef real *means = <real *>cnp.PyArray_DATA(mean)
+    cdef int64_t *firsts = <int64_t *>cnp.PyArray_DATA(first)
+    cdef int64_t *counts = <int64_t *>cnp.PyArray_DATA(count)
+    cdef bint add_up = ties == "mean", take_last = ties == "last"
+    cdef Py_ssize_t row = start, b, i, i0, i1, r, j, j0, width
+    cdef const real *queries
     cdef const real *keys
-    cdef const real *values = NULL
+    cdef const real *values
     cdef real *out
     cdef real top
     cdef real score[KEYS]
@@ -67,53 +96,52 @@ def attend(
             b = row // n_queries
             i0 = row % n_queries
             i1 = min(n_queries, i0 + min(QUERIES, stop - row))
-            row += i1 - i0
-            for i in range(i0, i1):
-                best[i - i0] = -INFINITY
-                first[b, i] = -1
-                count[b, i] = 0
-            keys = &key[key_of[b], 0, 0]
-            if value is not None:
-                values = &value[value_of[b], 0, 0]
+            for r in range(i1 - i0):
+                best[r] = -INFINITY
+                firsts[row + r] = -1
+                counts[row + r] = 0
+            queries = all_queries + place(queries_at, b) * n_queries * d
+            keys = all_keys + place(keys_at, b) * n_keys * d
+            values = all_values + place(values_at, b) * n_keys * dv
             j0 = 0
             while j0 < (min(n_keys, i1) if is_causal else n_keys):
                 width = min(KEYS, n_keys - j0)
                 _pack(keys + j0 * d, width, d, block)
                 for i in range(i0, i1):
-                    _score(&query[query_of[b], i, 0], block, d, score)
-                    _mask(allowed, bias, mask_of[b], i, j0, width, score)
+                    _score(queries + i * d, block, d, score)
+                    _mask(allowed, bias, place(masks_at, b), i, j0, width, score)
                     for j in range(max(0, min(width, i + 1 - j0)) if is_causal else width, KEYS):
                         score[j] = -INFINITY
                     top = _maximum(score)
                     if top < best[i - i0] or top == -INFINITY:
                         continue
+                    r = row + i - i0
                     if top > best[i - i0]:
                         best[i - i0] = top
-                        count[b, i] = 0
+                        counts[r] = 0
                     for j in range(width):
                         if score[j] == top:
                             last[i - i0] = j0 + j
-                            if count[b, i] == 0:
-                                first[b, i] = j0 + j
+                            if counts[r] == 0:
+                                firsts[r] = j0 + j
                             elif add_up:
-                                out = &mean[b, i, 0]
-                                if count[b, i] == 1:
-                                    memcpy(out, values + first[b, i] * dv, dv * sizeof(real))
+                                out = means + r * dv
+                                if counts[r] == 1:
+                                    memcpy(out, values + firsts[r] * dv, dv * sizeof(real))
                                 _add(values + (j0 + j) * dv, dv, out)
-                            count[b, i] += 1
+                            counts[r] += 1
                 j0 += KEYS
-            if mean is None:
-                continue
-            for i in range(i0, i1):
-                out = &mean[b, i, 0]
-                if count[b, i] == 0:
+            for r in range(row, row + i1 - i0):
+                out = means + r * dv
+                if counts[r] == 0:
                     memset(out, 0, dv * sizeof(real))
                 elif take_last:
-                    memcpy(out, values + last[i - i0] * dv, dv * sizeof(real))
-                elif add_up and count[b, i] > 1:
-                    _divide(out, dv, <real>count[b, i])
+                    memcpy(out, values + last[r - row] * dv, dv * sizeof(real))
+                elif add_up and counts[r] > 1:
+                    _divide(out, dv, <real>counts[r])
                 else:
-                    memcpy(out, values + first[b, i] * dv, dv * sizeof(real))
+                    memcpy(out, values + firsts[r] * dv, dv * sizeof(real))
+            row += i1 - i0
     free(block)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module, util
 from types import ModuleType
 
@@ -30,10 +30,15 @@ class Engine:
 
     def can_run(self, problem: Problem | None = None) -> tuple[bool, str]:
         """Whether it can run ``problem`` (or anything at all), and the reason in words."""
+        reason = self.obstacle(problem)
+        return (False, reason) if reason else (True, f"can run: {self.summary}")
+
+    def obstacle(self, problem: Problem | None = None) -> str | None:
+        """Why it cannot run ``problem`` (or anything at all), or None."""
         reason = self.refusal()
         if reason is None and problem is not None and self.name in SELECTIVE:
             reason = self.load().refusal(problem)
-        return (False, reason) if reason else (True, f"can run: {self.summary}")
+        return reason
 
     def load(self) -> ModuleType:
         """The module with ``run`` and ``list_winners``, imported at first use."""
@@ -97,6 +102,7 @@ SELECTIVE: dict[str, Engine] = {
 }
 
 
+@cache
 def engine_names() -> tuple[str, ...]:
     """What ``engine=`` accepts."""
     return ("auto", *ENGINES, *SELECTIVE)

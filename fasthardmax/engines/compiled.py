@@ -21,8 +21,7 @@ _TOO_LONG = 1 << 28
 def run(problem: Problem) -> Answer:
     """Means, first winners and winner counts of every query."""
     answer = problem.empty_answer()
-    work = partial(
-        _compiled.attend[_c_type(problem)],
+    arguments = (
         problem.query,
         problem.key,
         problem.value,
@@ -30,14 +29,18 @@ def run(problem: Problem) -> Answer:
         problem.key_of,
         problem.value_of,
         problem.mask_of,
-        *_allowed_and_bias(problem),
+        *_allowed_and_bias(problem.mask),
         problem.is_causal,
         problem.ties,
         answer.mean,
         answer.first,
         answer.count,
     )
-    for_each_range(work, answer.count.size, _rows_per_range(problem), problem.num_threads)
+    attend, n_rows, rows = _compiled.attend[_c_type(problem)], answer.count.size, _rows(problem)
+    if n_rows <= rows:
+        attend(*arguments, 0, n_rows)
+    else:
+        for_each_range(partial(attend, *arguments), n_rows, rows, problem.num_threads)
     return answer
 
 
@@ -51,28 +54,31 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
         problem.query_of,
         problem.key_of,
         problem.mask_of,
-        *_allowed_and_bias(problem),
+        *_allowed_and_bias(problem.mask),
         problem.is_causal,
         answer.first,
         answer.count,
         indptr,
         indices,
     )
-    for_each_range(work, answer.count.size, _rows_per_range(problem), problem.num_threads)
+    for_each_range(work, answer.count.size, _rows(problem), problem.num_threads)
     return indices
 
 
 def _c_type(problem: Problem) -> str:
-    return {4: "float", 8: "double"}[problem.dtype.itemsize]
+    return "float" if problem.dtype.itemsize == 4 else "double"
 
 
-def _allowed_and_bias(problem: Problem) -> tuple[NDArray[np.uint8] | None, NDArray[Any] | None]:
+def _allowed_and_bias(
+    mask: NDArray[Any] | None,
+) -> tuple[NDArray[np.uint8] | None, NDArray[Any] | None]:
     """The two kinds of mask, apart: a C function takes one type for each argument."""
-    if problem.mask is not None and problem.mask.dtype == bool:
-        return problem.mask.view(np.uint8), None
-    return None, problem.mask
+    if mask is not None and mask.dtype == bool:
+        return mask.view(np.uint8), None
+    return None, mask
 
 
-def _rows_per_range(problem: Problem) -> int:
+def _rows(problem: Problem) -> int:
+    """Rows per range."""
     row = max(1, problem.n_keys * (problem.n_features + 2))
     return max(1, _WORTH_A_THREAD // row, min(_compiled.QUERIES_IN_BLOCK, _TOO_LONG // row))

@@ -52,6 +52,9 @@ _NO_SCALES = {np.dtype(t): np.empty(0, t) for t in ("f4", "f8")}
 # What a boolean mask adds, looked up and not branched on: masks are as unpredictable as they like.
 _VERDICTS = {np.dtype(t): np.array([-np.inf, 0], t) for t in ("f4", "f8")}
 
+# Keys turned; and in bytes, or None.
+_Prepared = tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]
+
 
 def forecast(problem: Problem, bytes_serve: bool = True) -> float:
     """About how many nanoseconds :func:`run` takes on one core where few keys tie.
@@ -68,27 +71,34 @@ def forecast(problem: Problem, bytes_serve: bool = True) -> float:
     return call + problem.n_pairs * each + n_rows * _QUERY
 
 
-def bytes_serve(problem: Problem) -> bool:
+def bytes_serve(problem: Problem) -> tuple[bool, tuple[Any, ...]]:
     """Whether screening in bytes leaves a first panel of queries few keys to look at.
 
-    Where it is tried at all; O(d) for each key and O(d) for each of some 50 n pairs.
+    Where it is tried at all; O(d) for each key and O(d) for each of some 50 n pairs. The keys in
+    bytes, which take much of that, come with it for :func:`run` of the same problem.
     """
-    if not _in_bytes(problem):
-        return False
-    first = _plan(problem)._replace(
-        n_panels=1, panels=1, together=1, n_turns=1, at_once=1, threads=1, few=False
-    )
-    failures = _attend(problem, first, problem.empty_answer())[1]
-    return bool((failures <= 0).all())
+    plan = _plan(problem)
+    if plan.few or not plan.rough:
+        return False, ()
+    n_helpers = _count_helpers(plan)
+    prepared = _prepare(problem, plan, muster(n_helpers), n_helpers)
+    first = plan._replace(n_panels=1, panels=1, together=1, n_turns=1, at_once=1, threads=1)
+    failures = _attend(problem, first, problem.empty_answer(), prepared)[1]
+    return bool((failures <= 0).all()), (None, prepared)
 
 
-def run(problem: Problem, answer: Answer | None = None) -> Answer:
-    """Means, first winners and winner counts of every query, in ``answer`` if given."""
+def run(
+    problem: Problem, answer: Answer | None = None, prepared: _Prepared | None = None
+) -> Answer:
+    """Means, first winners and winner counts of every query, in ``answer`` if given.
+
+    ``prepared`` is from :func:`bytes_serve` of this very problem.
+    """
     if 0 in problem.query.shape[:2] or problem.n_batch * problem.n_keys == 0:
         return problem.no_keys_answer()
     if answer is None:
         answer = problem.empty_answer()
-    _attend(problem, _plan(problem), answer)
+    _attend(problem, _plan(problem), answer, prepared)
     return answer
 
 
@@ -137,15 +147,19 @@ def _plan(problem: Problem) -> Plan:
     return plan_for(shape)
 
 
+def _count_helpers(plan: Plan) -> int:
+    return min(n_cores(plan.threads), plan.n_turns) - 1
+
+
 def _attend(
-    problem: Problem, plan: Plan, answer: Answer
+    problem: Problem, plan: Plan, answer: Answer, prepared: _Prepared | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Share the turns out, so many at a time that an interruption is heard between.
 
     Returns for each thread for how many queries one block did not decide, and a number above 0
     where bytes did not serve to the end.
     """
-    n_helpers = min(n_cores(plan.threads), plan.n_turns) - 1
+    n_helpers = _count_helpers(plan)
     masks = _masks(problem)
     room = _Room(
         plan, problem.query.dtype, problem.query.shape[2], masks[1] != NO_MASK, n_helpers + 1
@@ -171,7 +185,7 @@ def _attend(
     if plan.few:
         _screen_few(problem, plan, run_job, n_helpers, how)
     slack = _slack(problem.query.shape[2], problem.query.dtype)
-    turned, rough = _prepare(problem, plan, run_job, n_helpers)
+    turned, rough = prepared or _prepare(problem, plan, run_job, n_helpers)
     inputs = (*_inputs(problem), slack, readonly(problem.key_peak), turned)
     if plan.few:
         for begin, end in _shares(problem.n_batch, plan):
@@ -287,9 +301,7 @@ def _least_peak(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).tiny) * 2.0**20
 
 
-def _prepare(
-    problem: Problem, plan: Plan, run_job: int, n_helpers: int
-) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
+def _prepare(problem: Problem, plan: Plan, run_job: int, n_helpers: int) -> _Prepared:
     """Keys turned and in bytes, where the plan says so.
 
     With the latter their units and lengths, and the places for queries in bytes.
