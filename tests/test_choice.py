@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,6 +127,20 @@ def test_bytes_are_tried_where_that_decides(load, monkeypatch, pruned, serve, ex
     monkeypatch.setattr(pruned_engine, "forecast", lambda *_: Forecast(pruned))
     assert chosen(problem(20_000, 8)) == expected
     assert bool(tried) == (pruned == 50)
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [({}, "direct"), ({"pruned": 500}, "direct"), ({"pruned": 95}, "pruned")],
+)
+def test_bytes_may_take_longer(load, monkeypatch, others, expected):
+    """All pairs take 100 in bytes and 90 without, as for few queries; masks leave no other."""
+    load("direct", *others)
+    monkeypatch.setattr(direct, "forecast", lambda problem, bytes_serve=True: 90 + 10 * bytes_serve)
+    monkeypatch.setattr(pruned_engine, "forecast", lambda *_: Forecast(others["pruned"]))
+    points = problem(20_000, 8)
+    assert chosen(points) == expected
+    assert chosen(replace(points, is_causal=True)) == "direct"
 
 
 @pytest.mark.skipif(not MULTIPLIES_BYTES, reason="this processor does not multiply bytes")

@@ -13,22 +13,20 @@ from numpy.typing import NDArray
 from fasthardmax._assemble import attention_problem
 from fasthardmax._problem import Problem, self_attention
 from fasthardmax._threads import for_each_range
-from fasthardmax.engines import _pruned_groups, _pruned_keys, direct, pruned, reference
+from fasthardmax.engines import (
+    _pruned_bytes,
+    _pruned_groups,
+    _pruned_keys,
+    direct,
+    pruned,
+    reference,
+)
+from fasthardmax.engines._vectors import MULTIPLIES_BYTES
 
 from .cases import CASES
-from .clouds import (
-    DTYPES,
-    ball,
-    circle,
-    clustered,
-    gaussian,
-    lattice,
-    permuted_features,
-    seeded,
-    sphere,
-    ulp_neighbours,
-)
+from .clouds import DTYPES, circle, clustered, gaussian, lattice, sphere, ulp_neighbours
 from .compare import assert_same_bits
+from .hard_clouds import HARD
 
 DType = np.dtype[Any]
 Array = NDArray[Any]
@@ -95,64 +93,6 @@ def test_plain_problems_are_not_refused() -> None:
     assert pruned.refusal(self_attention(points, points, 1)) is None
 
 
-def _two_far(n: int, d: int, dtype: DType) -> Array:
-    points = gaussian(n, d, dtype)
-    points[::2] += dtype.type(100)
-    return points
-
-
-def _outlier(n: int, d: int, dtype: DType) -> Array:
-    points = gaussian(n, d, dtype)
-    points[n // 3] *= dtype.type(1e6)
-    return points
-
-
-def _line(n: int, d: int, dtype: DType) -> Array:
-    return (np.outer(seeded("line").permutation(n) - n // 2, np.arange(1, d + 1)) / 7).astype(dtype)
-
-
-def _moments(n: int, d: int, dtype: DType) -> Array:
-    x = 2 * seeded("moments").permutation(n)[:, None] / n - 1
-    return (x ** np.arange(1, d + 1)).astype(dtype)
-
-
-def _grid(n: int, d: int, dtype: DType) -> Array:
-    return seeded(f"grid {n} {d}").integers(-2, 3, (n, d)).astype(dtype)
-
-
-def _some_zero(n: int, d: int, dtype: DType) -> Array:
-    points = gaussian(n, d, dtype)
-    points[::5] = 0
-    return points
-
-
-def _magnitudes(n: int, d: int, dtype: DType) -> Array:
-    exponents = seeded("magnitudes").integers(-12, 12, (n, 1))
-    return (gaussian(n, d, np.dtype(np.float64)) * 10.0**exponents).astype(dtype)
-
-
-HARD: dict[str, Callable[[int, int, DType], Array]] = {
-    "gaussian": gaussian,
-    "clusters": clustered,
-    "ball": ball,
-    "sphere": sphere,
-    "cube": lambda n, d, t: (2 * seeded("cube").random((n, d)) - 1).astype(t),
-    "moment curve": _moments,
-    "lattice": _grid,
-    "line": _line,
-    "all equal": lambda n, d, t: np.tile(gaussian(1, d, t), (n, 1)),
-    "duplicates": lambda n, d, t: np.resize(gaussian(n // 7, d, t), (n, d)),
-    "two far clusters": _two_far,
-    "heavy tails": lambda n, d, t: seeded("heavy").standard_cauchy((n, d)).astype(t),
-    "one huge outlier": _outlier,
-    "offset": lambda n, d, t: gaussian(n, d, t) + t.type(1e6),
-    "near ties": ulp_neighbours,
-    "permuted features": permuted_features,
-    "some at the origin": _some_zero,
-    "many magnitudes": _magnitudes,
-}
-
-
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("d", [1, 2, 3, 8, 16, 33, 64])
 @pytest.mark.parametrize("name", HARD)
@@ -161,6 +101,69 @@ def test_hard_data(name: str, d: int, dtype: DType, small_groups: None) -> None:
     problem = self_attention(points, points, 2)
     check(problem, "mean", reference)
     check(replace(problem, query=-problem.query), "last", reference)
+
+
+needs_bytes = pytest.mark.skipif(
+    not MULTIPLIES_BYTES, reason="this processor does not multiply bytes: no screening in them"
+)
+
+
+@pytest.fixture(name="decided_in_bytes")
+def _decided_in_bytes(small_groups: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
+    """Bytes even for few keys, and whether they decided any leaf so far."""
+    rooms: list[tuple[Any, ...]] = []
+    room_for_rough = pruned.room_for_rough
+
+    def noted(*arguments: Any) -> tuple[Any, ...]:
+        rooms.append(room_for_rough(*arguments))
+        return rooms[-1]
+
+    monkeypatch.setattr(_pruned_bytes, "_LEAST_KEYS", 0)
+    monkeypatch.setattr(pruned, "room_for_rough", noted)
+    fetched = 12  # of a room: blocks whose keys have been copied, to be scored again
+    return lambda: any(room[fetched].any() for room in rooms)
+
+
+def _in_bytes(name: str, d: int, dtype: DType) -> Problem:
+    """Lists of keys that are too long to be scored canonically at once."""
+    points = HARD[name](1500, d, dtype)[None]
+    return self_attention(points, np.ascontiguousarray(points[:, :200]), 2)
+
+
+@needs_bytes
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("d", [12, 33])
+@pytest.mark.parametrize("name", HARD)
+def test_hard_data_in_bytes(
+    name: str, d: int, dtype: DType, decided_in_bytes: Callable[[], bool]
+) -> None:
+    problem = _in_bytes(name, d, dtype)
+    check(problem, "mean", reference)
+    check(replace(problem, query=-problem.query), "last", reference)
+    if name in ("gaussian", "ball", "sphere", "cube", "moment curve", "lattice"):
+        assert decided_in_bytes()
+
+
+@needs_bytes
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_bytes_alone_would_be_wrong(
+    dtype: DType, decided_in_bytes: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound on what rounding costs is needed: with none, the same comparison fails."""
+    problem = _in_bytes("moment curve", 33, dtype)
+    problem = replace(problem, query=-problem.query)
+    expected = reference.run(problem).first
+    assert np.array_equal(pruned.run(problem).first, expected)
+    round_keys = pruned.round_keys
+
+    def unbounded(problem: Problem, k: int) -> Any:
+        rough = round_keys(problem, k)
+        assert rough is not None
+        unit, least_peak, *lengths = rough.bounds
+        return rough._replace(bounds=(unit, least_peak, *(0 * length for length in lengths)))
+
+    monkeypatch.setattr(pruned, "round_keys", unbounded)
+    assert not np.array_equal(pruned.run(problem).first, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

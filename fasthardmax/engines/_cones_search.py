@@ -211,7 +211,7 @@ def _settle_won(
 
 @compiled
 def new_room(candidates, mean):
-    """Room for tie sets, the latest of which are kept with what they give, and for a tree.
+    """Room for tie sets, some of which are kept with what they give, and for a tree.
 
     ``settle_open`` writes there; last among what is kept is what all keys give.
     """
@@ -256,8 +256,9 @@ def settle_open(
                 kept &= abs(query[i, f]) <= zero
             same = kept and held_count[slot] > 0
         else:
-            # Queries often tie alike: the latest tie sets are kept.
-            slot, kept = (found + 3 * tied[0] + 5 * tied[found - 1]) % _HELD, True
+            # Queries often tie alike: tie sets are kept, none in place of a larger one.
+            slot = (found + 3 * tied[0] + 5 * tied[found - 1]) % _HELD
+            kept = found >= n_held[slot]
             same = found == n_held[slot]
             for t in range(found if same else 0):
                 same &= tied[t] == held[slot, t]
@@ -270,9 +271,10 @@ def settle_open(
             scored += len(key)
         else:
             winners = settle(tied, found, spans, members, value, ties, mean, mean_into + j)
-            n_held[slot] = found
-            for t in range(found):
-                held[slot, t] = tied[t]
+            if kept:
+                n_held[slot] = found
+                for t in range(found):
+                    held[slot, t] = tied[t]
         first[into + j], count[into + j] = winners
         if kept:
             held_first[slot], held_count[slot] = winners
@@ -284,16 +286,15 @@ def settle_open(
 def attend(
     query, key, value, candidates, spans, members, firsts, source, rows,
     table, grid, low, high, at, lists, boxes, least, zero,
-    ties, streamed, start, stop, mean, first, count, dims,
+    ties, room, streamed, start, stop, mean, first, count, dims,
 ):  # fmt: skip
     """Answer queries start..stop-1; returns how many candidates were scored.
 
     ``firsts[c]`` is the first key that candidate c stands for, ``source[rows[c]]`` the mean over
     them all. Queries no longer than ``zero`` tie with every key. ``streamed`` answers are many: no
-    cache would hold them.
+    cache would hold them. ``room`` is one of :func:`new_room`, which no other call uses meanwhile.
     """
     alone = len(members) == len(candidates)
-    room = new_room(candidates, mean)
     scored = 0
     cells, entries = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
     open_ = np.empty(BLOCK, np.int32)

@@ -84,6 +84,11 @@ SELECTIVE: dict[str, Engine] = {
             _NUMBA,
         ),
         Engine(
+            "longest",
+            "Numba, all pairs with the longest keys and a bound for the rest; no masks",
+            _NUMBA,
+        ),
+        Engine(
             "pruned",
             "Numba, bounds for groups of like queries; clustered or middle-sized, no masks",
             _NUMBA,
