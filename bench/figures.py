@@ -39,6 +39,7 @@ _NAMES = {
 _SEARCHERS = {
     "auto": ("fasthardmax, auto", "black", "o"),
     "cones": ("fasthardmax, cones", "#0072B2", "s"),
+    "longest": ("fasthardmax, longest", "#F0E442", "*"),
     "pruned": ("fasthardmax, pruned", "#009E73", "P"),
     "direct": ("fasthardmax, all pairs", "#999999", "v"),
     "ckdtree": ("SciPy cKDTree", "#D55E00", "^"),

@@ -39,6 +39,7 @@ LEADS = {"ckdtree": 20, "sklearn-trees": 20, "hull": 8, "hull-angles": 8}  # at 
 WORST_TARGET = 1.3
 EXPONENT_TARGET = 1.1
 MEMORY_TARGET = 4e9
+_COLUMNS = (*OWN[1:], OWN[0])
 _CHOICE = ("engine", "scored", "reason")
 
 
@@ -60,7 +61,7 @@ def near_linear(results: Results) -> str:
         layer = [r for r in cell if r["case"]["value_width"] is not None]
         rows.append([
             _cloud(case),
-            *(_text(times.get(name), 1e3) for name in ("direct", "cones", "pruned", "auto")),
+            *(_text(times.get(name), 1e3) for name in _COLUMNS),
             _against(direct, auto, whole),
             _against(auto, update, passes, at_most=True),
             _against(full_seconds(layer[0]) if layer else None, update, None),
@@ -68,7 +69,7 @@ def near_linear(results: Results) -> str:
             _scaled(cell, OWN),
         ])  # fmt: skip
     header = [
-        "ms for all n queries, float64", "direct", "cones", "pruned", "auto",
+        "ms for all n queries, float64", *_COLUMNS,
         "auto faster than direct by", "auto in bare update passes", "with the means", "auto ran",
         "keys scored per query", "timed on a sample and scaled",
     ]  # fmt: skip
@@ -144,7 +145,7 @@ def hard(results: Results) -> str:
         failed = {record["name"]: "cannot run" for record in cell if "error" in record}
         rows.append([
             _cloud(case), case["dtype"],
-            *(_text(times.get(name), 1e3) for name in ("direct", "cones", "pruned", "auto")),
+            *(_text(times.get(name), 1e3) for name in _COLUMNS),
             _against(auto, times.get("direct"), WORST_TARGET, at_most=True),
             _against(auto, own.get(best), WORST_TARGET, at_most=True), best,
             _choice(cell)["engine"], _scored(cell),
@@ -152,7 +153,7 @@ def hard(results: Results) -> str:
             _differing(cell), _scaled(cell),
         ])  # fmt: skip
     header = [
-        "ms for all n queries", "dtype", "direct", "cones", "pruned", "auto", "auto / direct",
+        "ms for all n queries", "dtype", *_COLUMNS, "auto / direct",
         "auto / best", "best", "auto ran", "keys scored per query", "hull", "ckdtree",
         "rows that differ", "timed on a sample and scaled",
     ]  # fmt: skip

@@ -19,7 +19,7 @@ __all__ = ["OWN", "UPDATE", "growth", "hard", "near_linear"]
 
 Record = dict[str, Any]
 
-OWN = ("auto", "direct", "cones", "pruned")
+OWN = ("auto", "direct", "cones", "longest", "pruned")
 UPDATE = "update"  # the name under which the bare update pass is recorded
 # Of the tools that look at all pairs, which the other sections are about, the fastest.
 _ALL_PAIRS = ("faiss-l2", "keops")

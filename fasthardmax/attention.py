@@ -69,12 +69,12 @@ def hardmax_attention(
         Average the values of all winners, or take the leftmost or the rightmost winner's.
     enable_gqa : bool, default False
         ``key`` and ``value`` may have fewer heads, a divisor of H; each serves a run of them.
-    engine : {"auto", "compiled", "direct", "cones", "pruned", "reference"}, default "auto"
-        Which engine runs. All give the same bits. "auto" takes "compiled" below 2^17
+    engine : {"auto", "compiled", "direct", "cones", "longest", "pruned", "reference"}, optional
+        By default "auto". All give the same bits. "auto" takes "compiled" below 2^17
         multiply-adds, and above until the process has done 2^33 of them in calls of at least 2^24,
         which is what loading "direct" costs; then "direct". Without masks it takes "cones" (up to
-        five features) or "pruned" where size and a look at a sample promise less time, once the
-        process has done 2^37. :func:`fasthardmax.explain` tells which one ran, and why.
+        four features), "longest" or "pruned" where size and a look at a sample promise less time,
+        once the process has done 2^37. :func:`fasthardmax.explain` tells which one ran, and why.
     num_threads : int, optional
         At most this many threads; all cores that the process may run on by default.
 

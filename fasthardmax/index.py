@@ -77,7 +77,8 @@ class HardmaxIndex:
     def n_candidates(self) -> int:
         """Distinct keys that may win for some query; all of them where cells do not list theirs."""
         index = self._index(compute_dtype(self._given.dtype))[2]
-        return 0 if index is None else len(index.candidates)
+        # In the plane a key may be a candidate on several faces.
+        return 0 if index is None else len(np.unique(index.members[index.spans[:-1]]))
 
     @property
     def n_leaves(self) -> int:

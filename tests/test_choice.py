@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -234,6 +235,21 @@ def test_pruned_looks_only_where_a_glance_does_not_tell(load, monkeypatch, share
     assert bool(looked) == looks
 
 
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [({}, "direct"), ({"pruned": 500}, "direct"), ({"pruned": 95}, "pruned")],
+)
+def test_bytes_may_take_longer(load, monkeypatch, others, expected):
+    """All pairs take 100 in bytes and 90 without, as for few queries; masks leave no other."""
+    load("direct", *others)
+    monkeypatch.setattr(direct, "forecast", lambda problem, bytes_serve=True: 90 + 10 * bytes_serve)
+    monkeypatch.setattr(pruned_engine, "forecast", lambda *_: Forecast(others["pruned"]))
+    monkeypatch.setattr(pruned_engine, "promise", lambda *_: 60)
+    points = problem(20_000, 8)
+    assert chosen(points) == expected
+    assert chosen(replace(points, is_causal=True)) == "direct"
+
+
 @pytest.mark.skipif(not MULTIPLIES_BYTES, reason="this processor does not multiply bytes")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_first_panel_tells_whether_bytes_serve(dtype):
@@ -254,7 +270,7 @@ def test_keys_in_bytes_are_taken_up(monkeypatch, num_threads):
     looked_at = problem_of(points, num_threads=num_threads)
     expected = bits(direct.run(looked_at))
     prepared = direct.bytes_serve(looked_at)[1]
-    monkeypatch.setattr(direct, "_round", lambda *_: pytest.fail("keys are rounded twice"))
+    monkeypatch.setattr(direct, "_prepare", lambda *_: pytest.fail("keys are prepared twice"))
     assert bits(direct.run(looked_at, *prepared)) == expected
 
 

@@ -18,6 +18,7 @@ from fasthardmax.engines import (
     _cones_index,
     _cones_margins,
     _cones_outer,
+    _cones_polygon,
     cones,
     direct,
     reference,
@@ -209,11 +210,30 @@ def test_a_margin_too_small_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         _check(problem)
 
 
+@pytest.mark.parametrize("d", [4, 5, 6])
+def test_too_little_slack_for_float32_is_noticed(d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where keys lie closer together than float32 tells apart, the screening alone is wrong."""
+    points = 1 + gaussian(300, d, DTYPES[1]) * 2.0**-12
+    points[150:] = points[:150] + gaussian(150, d, DTYPES[1]) * 2.0**-40
+    query = gaussian(600, d, DTYPES[1])
+    problem = self_attention(points[None], query[None], 1)
+    _check(problem)
+    packed = _cones_index._packed
+
+    def slackless(*arguments: Any) -> tuple[Array, Array]:
+        packs, slack = packed(*arguments)
+        return packs, 0 * slack
+
+    monkeypatch.setattr(_cones_index, "_packed", slackless)
+    with pytest.raises(AssertionError, match="differ"):
+        _check(problem)
+
+
 def test_a_dropped_candidate_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     points = circle(200, DTYPES[1])
     problem = self_attention(points[None], points[None], 1)
-    outer = _cones_index.outer_keys
-    monkeypatch.setattr(_cones_index, "outer_keys", lambda *a: outer(*a)[1:])
+    outer = _cones_polygon.outer_keys
+    monkeypatch.setattr(_cones_polygon, "outer_keys", lambda *a: outer(*a)[1:])
     with pytest.raises(AssertionError, match="differ"):
         _check(problem)
 

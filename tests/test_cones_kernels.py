@@ -136,7 +136,7 @@ def test_sweep_keeps_every_winner(kind: str) -> None:
     which, first, last = which[:found], first[:found], last[:found]
     assert (np.diff(keys[which, 1]) >= 0).all()
     table = np.empty(64, np.int32)
-    low, high, at = sweeping.cells(which, first, last, 64, table, slip, 2.0**-40, 4, 1000, 500)
+    low, high, at = sweeping.cells(0, first, last, 64, table, slip, 2.0**-40, 4, 1000, 500)
     some = seeded(f"sweep {kind}").integers(0, found, (2, 200))
     rises = keys[which[some[1]], 1] - keys[which[some[0]], 1]
     with np.errstate(all="ignore"):
@@ -147,7 +147,7 @@ def test_sweep_keeps_every_winner(kind: str) -> None:
         winners = np.flatnonzero(scores == scores.max())
         entry = table[min(63, int((t + 1) * 32))]
         if entry < 0:
-            listed = {-1 - int(entry)}
+            listed = {int(which[-1 - entry])}
         else:
             while high[entry] < 0:
                 entry = low[entry] + (t >= at[entry])

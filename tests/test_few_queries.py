@@ -221,7 +221,7 @@ def test_sums_with_a_mask_that_could_overflow_are_refused(dtype: DType, one_pass
         assert _sentence(function, {**given, "engine": "direct"}) == expected
 
 
-@pytest.mark.parametrize("engine", ["auto", *ENGINES, "pruned"])
+@pytest.mark.parametrize("engine", ["auto", *ENGINES, "longest", "pruned"])
 def test_every_engine_refuses_bad_keys(engine: str) -> None:
     call = _calls(DTYPES[1])["plain"]
     call["key"][1, 2, -1, -1] = np.inf

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from fasthardmax._assemble import attention_problem
 from fasthardmax._problem import Problem, self_attention
 from fasthardmax.engines import _longest_keys, direct, longest, reference
+from fasthardmax.numerics import canonical_scores
 
 from .cases import CASES
-from .clouds import DTYPES, clustered, gaussian, sphere, ulp_neighbours
+from .clouds import DTYPES, clustered, gaussian, seeded, sphere, ulp_neighbours
 from .compare import assert_same_bits
 from .hard_clouds import HARD
 
@@ -166,6 +167,24 @@ def test_small_problems_are_not_looked_at() -> None:
     assert np.isinf(_forecast(gaussian(5000, 8, DTYPES[1])))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", HARD)
+def test_keys_out_of_reach_score_less(name: str, dtype: DType) -> None:
+    """Than whichever key is said to win."""
+    points = HARD[name](200, 3, dtype)
+    problem = self_attention(points[None], points[None], 1)
+    middle = _longest_keys.find_middle(problem, 0, points[:50])
+    assert middle is not None
+    length = _longest_keys.measure(points, middle, 1).all
+    scores = canonical_scores(points, points)
+    for said in (scores.argmax(axis=1), seeded(name).integers(0, 200, 200)):
+        reach = _longest_keys.find_reach(problem, said, middle)
+        out = length[None] < reach[:, None]
+        ahead = scores < scores[np.arange(200), said][:, None]
+        assert ahead[out].all()
+        assert name != "gaussian" or out.any()
+
+
 def _differs(points: Array) -> bool:
     problem = self_attention(points[None], points[None], 1)
     return not np.array_equal(longest.run(problem).count, reference.run(problem).count)
@@ -179,9 +198,11 @@ def test_a_missing_margin_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _differs(points)
 
 
-def test_too_short_a_reach_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_long_a_reach_is_caught(small_samples: None, monkeypatch: pytest.MonkeyPatch) -> None:
     points = gaussian(3000, 6, DTYPES[1])
-    assert not _differs(points)
+    problem = self_attention(points[None], points[None], 1)
+    start, expected = longest._look(problem, 0)[1], reference.run(problem).first
+    assert np.array_equal(longest.run(problem, start).first, expected)
     find_reach = longest.find_reach
     monkeypatch.setattr(longest, "find_reach", lambda *asked: 1.5 * find_reach(*asked))
-    assert _differs(points)
+    assert not np.array_equal(longest.run(problem, start).first, expected)

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from fasthardmax._assemble import attention_problem
 from fasthardmax._problem import Problem, self_attention
 from fasthardmax._threads import for_each_range
-from fasthardmax.engines import _pruned_groups, _pruned_keys, direct, pruned, reference
+from fasthardmax.engines import (
+    _pruned_bytes,
+    _pruned_groups,
+    _pruned_keys,
+    direct,
+    pruned,
+    reference,
+)
+from fasthardmax.engines._vectors import MULTIPLIES_BYTES
 
 from .cases import CASES
 from .clouds import DTYPES, circle, clustered, gaussian, lattice, sphere, ulp_neighbours
@@ -93,6 +101,69 @@ def test_hard_data(name: str, d: int, dtype: DType, small_groups: None) -> None:
     problem = self_attention(points, points, 2)
     check(problem, "mean", reference)
     check(replace(problem, query=-problem.query), "last", reference)
+
+
+needs_bytes = pytest.mark.skipif(
+    not MULTIPLIES_BYTES, reason="this processor does not multiply bytes: no screening in them"
+)
+
+
+@pytest.fixture(name="decided_in_bytes")
+def _decided_in_bytes(small_groups: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
+    """Bytes even for few keys, and whether they decided any leaf so far."""
+    rooms: list[tuple[Any, ...]] = []
+    room_for_rough = pruned.room_for_rough
+
+    def noted(*arguments: Any) -> tuple[Any, ...]:
+        rooms.append(room_for_rough(*arguments))
+        return rooms[-1]
+
+    monkeypatch.setattr(_pruned_bytes, "_LEAST_KEYS", 0)
+    monkeypatch.setattr(pruned, "room_for_rough", noted)
+    fetched = 12  # of a room: blocks whose keys have been copied, to be scored again
+    return lambda: any(room[fetched].any() for room in rooms)
+
+
+def _in_bytes(name: str, d: int, dtype: DType) -> Problem:
+    """Lists of keys that are too long to be scored canonically at once."""
+    points = HARD[name](1500, d, dtype)[None]
+    return self_attention(points, np.ascontiguousarray(points[:, :200]), 2)
+
+
+@needs_bytes
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("d", [12, 33])
+@pytest.mark.parametrize("name", HARD)
+def test_hard_data_in_bytes(
+    name: str, d: int, dtype: DType, decided_in_bytes: Callable[[], bool]
+) -> None:
+    problem = _in_bytes(name, d, dtype)
+    check(problem, "mean", reference)
+    check(replace(problem, query=-problem.query), "last", reference)
+    if name in ("gaussian", "ball", "sphere", "cube", "moment curve", "lattice"):
+        assert decided_in_bytes()
+
+
+@needs_bytes
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_bytes_alone_would_be_wrong(
+    dtype: DType, decided_in_bytes: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound on what rounding costs is needed: with none, the same comparison fails."""
+    problem = _in_bytes("moment curve", 33, dtype)
+    problem = replace(problem, query=-problem.query)
+    expected = reference.run(problem).first
+    assert np.array_equal(pruned.run(problem).first, expected)
+    round_keys = pruned.round_keys
+
+    def unbounded(problem: Problem, k: int) -> Any:
+        rough = round_keys(problem, k)
+        assert rough is not None
+        unit, least_peak, *lengths = rough.bounds
+        return rough._replace(bounds=(unit, least_peak, *(0 * length for length in lengths)))
+
+    monkeypatch.setattr(pruned, "round_keys", unbounded)
+    assert not np.array_equal(pruned.run(problem).first, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -163,20 +163,56 @@ def test_bytes_alone_would_be_wrong(dtype: np.dtype[Any], monkeypatch: pytest.Mo
 
 
 @njit
-def _round(key: Array, inverse: Array, rounded: Array, kept: Array, missed: Array) -> None:
-    round_keys(0, 0, key, inverse, key.shape[1], rounded, kept, missed)
+def _round_keys(key: Array, inverse: Array, rounded: Array, kept: Array, missed: Array) -> None:
+    for number in range(len(kept)):
+        round_keys(0, number, key, inverse, 64, rounded, kept, missed)
 
 
 @njit
 def _pack(
-    query: Array, unit: float, near: float, far: float, row: Array, row_words: Array,
-    panel: Array, offset: Array, scale: Array, doubt: Array,
+    query: Array, i0: int, lanes: int, bounds: tuple[float, ...], peak: Array, panel: Array,
+    offset: Array, scale: Array, reach: Array, doubt: Array,
 ) -> None:  # fmt: skip
-    m, t = len(query), query.dtype.type
+    least, unit, near, far = bounds
     pack_rough(
-        query, 0, m, m, t(1e-30), t(unit), t(near), t(far),
-        row, row_words, panel, offset, scale, 0, doubt, 0,
+        query, i0, lanes, panel.shape[1] // -(-query.shape[1] // 4), least, unit, near, far,
+        peak, 0, panel, offset, scale, 0, reach, doubt, 0,
     )  # fmt: skip
+
+
+class _Rounded(NamedTuple):
+    """Keys in bytes, and queries i0.. in a panel, as kernels have them."""
+
+    inverse: Any
+    near: Any
+    far: Any
+    keys: Array  # (n, d), less 128
+    queries: Array  # (lanes, d)
+    spare: Array  # bytes beyond the features of queries
+    offset: Array
+    scale: Array
+    reach: Array
+    doubt: Array
+
+
+def _rounded(query: Array, key: Array, i0: int = 0) -> _Rounded:
+    dtype, d, lanes = query.dtype, query.shape[1], len(query) - i0
+    words, width = -(-d // 4), -(-lanes // 16) * 16
+    peak = np.abs(key).max(axis=0, keepdims=True)
+    inverse = dtype.type(HALF_RANGE) / peak.max()
+    rounded = np.empty((1, len(key), 4 * words), np.uint8)
+    kept, missed = np.zeros((2, -(-len(key) // 64)), np.int64)
+    _round_keys(key[None], np.array([inverse], dtype), rounded, kept, missed)
+    near, far = direct._lengths(kept[None], missed[None], d, dtype)[0]
+    panel, offset = np.zeros((1, words * width), np.int32), np.zeros((1, width), np.int32)
+    scale, reach, doubt = np.zeros((3, 1, width), dtype)
+    least = np.maximum(1, HALF_RANGE * inverse).astype(dtype) * direct._least_peak(dtype)
+    bounds = tuple(dtype.type(b) for b in (least, 1 / inverse, near, far))
+    _pack(query, i0, lanes, bounds, peak, panel, offset, scale, reach, doubt)
+    queries = panel.reshape(-1, width).T.copy().view(np.int8)[:lanes].astype(np.int64)
+    keys = rounded[0, :, :d].astype(np.int64) - 128
+    places = (a[0, :lanes] for a in (offset, scale, reach, doubt))
+    return _Rounded(inverse, near, far, keys, queries[:, :d], queries[:, d:], *places)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -187,25 +223,55 @@ def test_rough_scores_err_by_no_more_than_half_the_doubt(
 ) -> None:
     query, key = _make(kind, "plain", 2 * d, dtype)
     query, key = np.ascontiguousarray(query[:, :d]), np.ascontiguousarray(key[:, :d])
-    inverse = dtype.type(HALF_RANGE) / np.abs(key).max()
-    words = -(-d // 4)
-    rounded = np.zeros((1, len(key), 4 * words), np.uint8)
-    kept, missed = np.zeros((2, 1), np.int64)
-    _round(key[None], np.array([inverse], dtype), rounded, kept, missed)
-    near, far = direct._lengths(kept[None], missed[None], d, dtype)[0]
-    row = np.zeros((1, 4 * words), np.int8)
-    panel, offset = (np.zeros((1, n), np.int32) for n in (words * len(query), len(query)))
-    scale, doubt = np.zeros((2, 1, len(query)), dtype)
-    _pack(query, 1 / inverse, near, far, row, row.view(np.int32), panel, offset, scale, doubt)
-    rounded, offset, scale, doubt = rounded[0], offset[0], scale[0], doubt[0]
-    exact = key.astype(np.longdouble) * np.longdouble(inverse)
-    assert np.linalg.norm((exact - rounded[:, :d] + 128).astype(float), axis=1).max() <= near
-    assert np.linalg.norm(exact.astype(float), axis=1).max() <= far * 1.001
-    queries = panel.reshape(-1, len(query)).T.copy().view(np.int8).astype(np.int64)
-    rough = scale[:, None] * (queries @ rounded.astype(np.int64).T - offset[:, None])
+    found = _rounded(query, key)
+    exact = key.astype(np.longdouble) * np.longdouble(found.inverse)
+    assert np.linalg.norm((exact - found.keys).astype(float), axis=1).max() <= found.near
+    assert np.linalg.norm(exact.astype(float), axis=1).max() <= found.far * 1.001
+    product = found.queries @ (found.keys + 128).T
+    rough = found.scale[:, None] * (product - found.offset[:, None])
     true = query.astype(np.longdouble) @ key.astype(np.longdouble).T
-    asked = np.isfinite(doubt)
+    asked = np.isfinite(found.doubt)
     assert asked.sum() >= np.any(query != 0, axis=1).sum()
     error = np.abs(rough - true)[asked]
     rounding = 8 * np.finfo(dtype).eps * np.abs(true)[asked]
-    assert (error <= doubt[asked, None] / 2 + rounding).all()
+    assert (error <= found.doubt[asked, None] / 2 + rounding).all()
+
+
+@pytest.mark.parametrize("scale", [(1, 1), (1e-6, 1e-20), (1e18, 1e10), (1e-39, 1), (0, 1)])
+@pytest.mark.parametrize(("m", "n", "d"), [(1, 1, 1), (7, 65, 3), (17, 66, 4), (33, 130, 13)])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_rounding_in_vectors_is_rounding(
+    dtype: np.dtype[Any], m: int, n: int, d: int, scale: tuple[float, float]
+) -> None:
+    """Every number goes to the nearest integer, and all that is said of the rest is true."""
+    rng, (q, k) = np.random.default_rng(m), scale
+    query = (rng.standard_normal((m + 2, d)) * q).astype(dtype)
+    key = (rng.standard_normal((n, d)) * k).astype(dtype)
+    found = _rounded(query, key, 2)
+    query = query[2:]
+    half = 0.5 + HALF_RANGE * np.finfo(np.float32).eps
+    wide = np.longdouble
+    peak = np.abs(query).max(axis=1)
+    asked = np.isfinite(found.doubt)
+    assert asked.all() == (q > (1e-30 if dtype == np.float32 else 0))
+    assert asked.all() == asked.any()
+    inverse = np.where(asked, HALF_RANGE / np.where(asked, peak, 1).astype(wide), 0)
+    left = query * inverse[:, None] - found.queries
+    assert (np.abs(left) <= half).all()
+    assert not found.spare.any()
+    assert_same_bits(found.offset, (128 * found.queries.sum(axis=1)).astype(np.int32))
+    key_left = key.astype(wide) * wide(found.inverse) - found.keys
+    assert (np.abs(key_left) <= half).all()
+    lengths = np.sqrt((key_left**2).sum(axis=1))
+    assert lengths.max() <= found.near <= 1.01 * lengths.max() + 0.01
+    lengths = np.sqrt((found.keys**2).sum(axis=1))
+    assert lengths.max() <= found.far <= 1.01 * lengths.max() + found.near
+    both = np.sqrt((found.queries**2).sum(axis=1)) * found.near
+    both += np.sqrt((left**2).sum(axis=1).astype(dtype)) * found.far
+    unit = (peak / wide(HALF_RANGE))[asked] / found.inverse
+    both = 2 * both[asked] * unit
+    assert (both <= found.doubt[asked]).all()
+    assert (found.doubt[asked] <= 1.01 * both + 0.02 * found.far * unit).all()
+    reach = np.abs(query).astype(wide) @ np.abs(key).max(axis=0)
+    few = np.finfo(dtype).eps * d
+    np.testing.assert_allclose(found.reach, reach, rtol=few, atol=np.finfo(dtype).smallest_normal)

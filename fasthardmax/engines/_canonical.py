@@ -20,6 +20,7 @@ __all__ = [
     "emit_scores",
     "emit_ties",
     "emit_top",
+    "emit_turned_scores",
     "fewest_keys",
     "reaching",
     "score_keys",
@@ -93,7 +94,12 @@ class Lanes:
     def tile(self, pointer, pitch):
         """The vectors of 4 features, at ``pointer``, of ``count`` keys ``pitch`` apart."""
         b, quad = self.b, ir.VectorType(self.element, _TILE)
-        rows = [self.load(b.gep(pointer, [b.mul(pitch, _I64(r))]), quad) for r in range(self.count)]
+        return self.transposed(
+            [self.load(b.gep(pointer, [b.mul(pitch, _I64(r))]), quad) for r in range(self.count)]
+        )
+
+    def transposed(self, rows):
+        """The vectors of 4 features of ``count`` rows."""
         columns = []
         for r in range(_TILE):
             # Rows r, r + 4, r + 8, ... side by side: each group of 4 lanes is transposed alone.
@@ -213,6 +219,56 @@ def emit_scores(lanes, query_data, key_data, d, first, end, out):
         sweep(many, together)
         b.branch(done)
     b.position_at_end(done)
+
+
+def emit_turned_scores(lanes, query_data, key_data, d, n, out):
+    """IR that writes the scores of one query against ``n`` turned keys, in whole vectors."""
+    b = lanes.b
+    n_vectors = b.sdiv(b.add(n, _I64(lanes.count - 1)), _I64(lanes.count))
+
+    def products(starts, f):
+        factor = lanes.broadcast(b.load(b.gep(query_data, [f])))
+        place = b.mul(f, _I64(lanes.count))
+        return [b.fmul(factor, lanes.load(b.gep(start, [place]))) for start in starts]
+
+    def sweep(begin, together):
+        """Score so many vectors at a time, from vector ``begin`` on; what is left after."""
+        before = b.block
+        head, body, added, more, scored, done = (
+            b.append_basic_block(name)
+            for name in ("vectors", "begun", "feature", "more", "scored", "swept")
+        )
+        b.branch(head)
+        b.position_at_end(head)
+        v = b.phi(_I64)
+        v.add_incoming(begin, before)
+        following = b.add(v, _I64(together))
+        b.cbranch(b.icmp_signed("<=", following, n_vectors), body, done)
+        b.position_at_end(body)
+        places = [b.mul(b.add(v, _I64(r)), _I64(lanes.count)) for r in range(together)]
+        starts = [b.gep(key_data, [b.mul(place, d)]) for place in places]
+        begun = products(starts, _I64(0))
+        b.branch(added)
+        b.position_at_end(added)
+        f, sums = b.phi(_I64), [b.phi(lanes.vector) for _ in starts]
+        f.add_incoming(_I64(1), body)
+        for phi, start in zip(sums, begun, strict=True):
+            phi.add_incoming(start, body)
+        b.cbranch(b.icmp_signed("<", f, d), more, scored)
+        b.position_at_end(scored)
+        for place, score in zip(places, sums, strict=True):
+            lanes.store(score, b.gep(out, [place]))
+        v.add_incoming(following, scored)
+        b.branch(head)
+        b.position_at_end(more)
+        for phi, product in zip(sums, products(starts, f), strict=True):
+            phi.add_incoming(b.fadd(phi, product), more)
+        f.add_incoming(b.add(f, _I64(1)), more)
+        b.branch(added)
+        b.position_at_end(done)
+        return v
+
+    sweep(sweep(_I64(0), 2), 1)
 
 
 @intrinsic

@@ -68,7 +68,7 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     direct = ENGINES["direct"].load()
     all_pairs, products = direct.forecast(problem), direct.forecast(problem, bytes_serve=False)
     forecasts: dict[str, Forecast] = {}
-    fastest = products
+    fastest = math.inf
     promised: float | None = None
     rounded: tuple[Any, ...] = ()
     in_bytes = all_pairs < _BETTER * products  # as far as is known: whether they serve, data tell
@@ -99,9 +99,9 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
             others[name] = "may take longer than all pairs"
         if nanoseconds == math.inf:
             others[name] = "no gain to expect that would be worth a look at the data"
-    if fastest >= all_pairs:
+    best = min(forecasts, key=lambda name: forecasts[name].nanoseconds, default=None)
+    if best is None or forecasts[best].nanoseconds >= all_pairs:
         return Choice(ENGINES["direct"], "no other promises to be faster", others, rounded)
-    best = min(forecasts, key=lambda name: forecasts[name].nanoseconds)
     return Choice(SELECTIVE[best], others.pop(best), others, forecasts[best].prepared)
 
 

@@ -79,6 +79,10 @@ def _undominated(
         reach[g] = half[g] + slip
     _wall_at_centre(columns, -(-n // LANES) * LANES, centre, walls, weights, tops, places)
     n = _unbeaten(columns, n, centre, upper, walls, 0, 1, weights, reach, near)
+    if m == 0:  # there are no other walls, which what fills up vectors would lose to
+        for i in range(n):
+            kept[i] = near[i]
+        return n
     whole = -(-n // LANES) * LANES
     for f in range(m + 2):
         for i in range(n):

@@ -7,7 +7,7 @@ is least at a corner, and the box is a product, so that needs no corners: over t
 and half widths h, the largest value of <t, p - w> is <c, p - w> + sum_g h_g |p_g - w_g|.
 
     keys --outer_keys--> outer keys --collapse--> candidates --divide, a face at a time--> cells
-                                                                (d = 2: sweep)
+                                                           (in the plane: sweep)
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from .._threads import for_each_range
 from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
 from . import _cones_packs as packing
+from . import _cones_plane as plane
+from . import _cones_polygon as polygon
 from . import _cones_shell as shell
-from . import _cones_sweep as sweeping
 from ._arrays import powers, readonly, rows_of, scaled
 from ._cones_margins import margins
 from ._cones_outer import outer_keys
@@ -103,7 +104,7 @@ def build(
         least = np.nextafter(short, dtype.type(np.inf))
     if d >= packing.FEATURES:
         least = max(least, np.finfo(dtype).tiny)  # its inverse is finite
-    reduce = outer_keys if d < packing.FEATURES else shell.outer_keys
+    reduce = {1: outer_keys, 2: polygon.outer_keys, 3: outer_keys}.get(d, shell.outer_keys)
     outer = reduce(keys, exponent, relative, absolute * total, slip, num_threads)
     distinct, group, n_groups = distinct_keys(keys if len(outer) == n else rows_of(keys, outer))
     grid = _GRID[d]
@@ -122,19 +123,28 @@ def build(
     listed = _LISTED * (_MORE_IN_PACKS if d >= packing.FEATURES else 1)
     limits = (slip, 2.0**-halvings, inner, _OUTER[d], listed, budget, n_queries / (2 * d))
     margin = (exponent, relative, absolute * total / 2)
-    divide = _sweep if d == 2 else _divide
-    parts = divide(readonly(distinct), margin, grid, table, limits, num_threads)
-    low, high, at, lists = _join(parts, table)
+    distinct = readonly(distinct)
+    if d == 2:
+        low, high, at, lists = plane.sweep(distinct, margin, grid, table, limits, num_threads)
+    else:
+        parts = _divide(distinct, margin, grid, table, limits, num_threads)
+        low, high, at, lists = _join(parts, table)
     table = table.reshape(-1)
     boxes = np.empty((0, 2, d), dtype)
-    if not high.all():
-        levels = max(0, (n_groups // 16).bit_length())
-        boxes = np.empty((2 << levels, 2, d), dtype)
-        order = np.arange(n_groups, dtype=np.int32)
-        kernels.tree(readonly(distinct), levels, order, boxes)
-        lists = np.concatenate([lists, order])
-    named, spans, members = _members(lists, table, group, outer, n_groups)
-    candidates = rows_of(distinct, named)
+    if d == 2 and n_groups == len(outer):
+        laid = plane.side_by_side(distinct, outer, low, high, lists, num_threads)
+        candidates, members, lists, boxes = laid
+        spans = np.arange(len(candidates) + 1)
+    else:
+        if d == 2:
+            one = table < 0
+            table[one] = -1 - lists[-1 - table[one]]
+        if not high.all():
+            order, boxes = plane.tree(distinct) if d == 2 else _tree(distinct)
+            low[high == 0] = len(lists)
+            lists = np.concatenate([lists, order])
+        named, spans, members = _members(lists, table, group, outer, n_groups)
+        candidates = rows_of(distinct, named)
     packs, slack = _packed(candidates, low, high, lists, (exponent, relative, absolute * total))
     return ConeIndex(
         candidates, spans, members, table, grid, low, high, at.astype(dtype), lists, boxes, least,
@@ -167,36 +177,13 @@ def _divide(
     return parts
 
 
-def _sweep(
-    keys: NDArray[Any], margin: tuple[int, float, float], grid: int, table: NDArray[np.int32],
-    limits: tuple[Any, ...], num_threads: int,
-) -> list[Any]:  # fmt: skip
-    """In the plane, go over each face once, by the slopes of the keys."""
-    n = len(keys)
-    exponent, *margins = margin
-    slip, least, _, outer, most, budget, _ = limits
-    end = 1 + slip
-    parts: list[Any] = [None] * 4
-
-    def split(start: int, stop: int) -> None:
-        for face in range(start, stop):
-            f = face // 2
-            frame = (1.0 - 2 * (face % 2), *powers(-exponent), *margins)
-            kept, slopes = np.empty(n, np.int32), np.empty(n)
-            found = sweeping.flank(keys, f, frame, end, kept, slopes)
-            order = kept[np.argsort(slopes[:found])]
-            first, last = slopes[:found], np.empty(found)
-            which = kept[:found]
-            found = sweeping.intervals(keys, f, frame, end, order, which, first, last)
-            which = which[:found].copy()
-            nodes = sweeping.cells(
-                which, first[:found], last[:found], grid, table[face],
-                slip, least, outer, most, int(budget),
-            )  # fmt: skip
-            parts[face] = (*nodes, which)
-
-    for_each_range(split, 4, 1, num_threads)
-    return parts
+def _tree(keys: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Boxes around ``keys``, and the order in which they hold them."""
+    n, d = keys.shape
+    levels = (n // 16).bit_length()
+    order, boxes = np.arange(n, dtype=np.int32), np.empty((2 << levels, 2, d), keys.dtype)
+    kernels.tree(keys, levels, order, boxes)
+    return order, boxes
 
 
 def _join(parts: list[Any], table: NDArray[np.int32]) -> tuple[NDArray[Any], ...]:

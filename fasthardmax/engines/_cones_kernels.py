@@ -9,21 +9,14 @@ import math
 
 import numpy as np
 
-from ._cones_lanes import outside_body, write_eight
+from ._cones_lanes import PLACES, outside_body, write_eight
 from ._cones_vectors import LANES, highest
 from ._jit import compiled, part
 from ._vectors import VECTOR_BYTES, bit_count, lowest_bit
 
-__all__ = ["collapse", "enlist", "extremes", "outside", "radius", "renumber", "tree"]
-
-# For each set of eight bits the positions of those set, one a byte, lowest first.
-_PLACES = np.array(
-    [
-        sum(p << 8 * at for at, p in enumerate(p for p in range(8) if bits >> p & 1))
-        for bits in range(256)
-    ],
-    np.uint64,
-)
+__all__ = [
+    "boxes_around", "collapse", "enlist", "extremes", "outside", "radius", "renumber", "tree",
+]  # fmt: skip
 
 
 @compiled
@@ -43,7 +36,7 @@ def outside(keys, frames, frame, radius, box, start, stop, kept, dims):
         for eight in range(0, lanes, 8):
             word = (bits >> np.uint64(eight)) & np.uint64(255)
             if found + 8 <= stop:
-                write_eight(_PLACES[word], i + eight, kept, found)
+                write_eight(PLACES[word], i + eight, kept, found)
                 found += bit_count(word)
                 continue
             while word:
@@ -227,3 +220,23 @@ def tree(keys, levels, order, boxes):
                     if box[1, f] - box[0, f] > box[1, longest] - box[0, longest]:
                         longest = f
                 _select(keys, order, start, stop, (n * (2 * i + 1)) >> (level + 1), longest)
+
+
+@compiled
+def boxes_around(keys, levels, order, boxes):
+    """Write the boxes of :func:`tree` around ``keys`` that have been sorted."""
+    n, d = keys.shape
+    bottom = 1 << levels
+    for i in range(bottom):
+        start, stop = (n * i) >> levels, (n * (i + 1)) >> levels
+        for f in range(d):
+            low = high = keys[order[start], f]
+            for j in range(start + 1, stop):
+                x = keys[order[j], f]
+                low, high = min(low, x), max(high, x)
+            boxes[bottom + i, 0, f], boxes[bottom + i, 1, f] = low, high
+    for number in range(bottom - 1, 0, -1):
+        for f in range(d):
+            left, right = boxes[2 * number], boxes[2 * number + 1]
+            boxes[number, 0, f] = min(left[0, f], right[0, f])
+            boxes[number, 1, f] = max(left[1, f], right[1, f])

@@ -6,6 +6,7 @@ cache in ``_vectors.py`` holds for this file too.
 
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -13,11 +14,19 @@ from numba.extending import intrinsic
 
 from ._vectors import VECTOR_BYTES
 
-__all__ = ["find_cells", "outside_body", "settle_streams", "stream", "write_eight"]
+__all__ = ["PLACES", "find_cells", "outside_body", "settle_streams", "stream", "write_eight"]
 
 _I1, _I8, _I32, _I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _LINE = 64  # bytes of a cache line
 _AHEAD = 8192  # bytes: a processor foresees no reads across pages
+# For each set of eight bits the positions of those set, one a byte, lowest first.
+PLACES = np.array(
+    [
+        sum(p << 8 * at for at, p in enumerate(p for p in range(8) if bits >> p & 1))
+        for bits in range(256)
+    ],
+    np.uint64,
+)
 
 
 class _Rows:

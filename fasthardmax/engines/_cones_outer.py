@@ -28,14 +28,14 @@ __all__ = ["losing_nowhere", "outer_keys", "outside_one", "safe_radius", "share_
 _SOME_OUTER = 1 << 12
 _SOME_TRIED = 1 << 10
 # Keys looked at first, to find bodies that spare most of the others a closer look.
-_SAMPLE = {1: 1 << 10, 2: 1 << 12, 3: 1 << 14}
+_SAMPLE = {1: 1 << 10, 3: 1 << 14}
 # Fewer keys are divided at once.
 _WORTH_REDUCING = 2048
 # And fewer than these left over, once reduced, are not reduced again.
 _WORTH_ANOTHER = 1 << 14
 # Boxes per side of a face that a sample is reduced with, coarse ones first.
-_FANS = {1: (1,), 2: (2, 16, 64), 3: (2, 4, 12)}
-_FAN_AGAIN = {1: 1, 2: 16, 3: 4}  # and once more, for what is left over
+_FANS = {1: (1,), 3: (2, 4, 12)}
+_FAN_AGAIN = {1: 1, 3: 4}  # and once more, for what is left over
 _FAN_SCORES = 1 << 21  # at most so many, to find the keys that span the hull
 _SCORES_PER_RANGE = 1 << 17  # about 50 us
 _SOME_WALLS = 1 << 11

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._cones_search import BLOCK, SHORT, find_best, new_room, settle_open
+from ._cones_search import BLOCK, SHORT, find_best, settle_open
 from ._cones_ties import copy_row
 from ._cones_vectors import PACK, screen_list
 from ._jit import compiled, part
@@ -135,11 +135,10 @@ def _screen(n, entries, rough, faces, low, high, at, lists, packs, slack, open_,
 def attend(
     query, key, value, candidates, spans, members, firsts, source, rows,
     table, grid, low, high, at, lists, boxes, least, zero, packs, slack,
-    ties, start, stop, mean, first, count, dims,
+    ties, room, start, stop, mean, first, count, dims,
 ):  # fmt: skip
     """As of ``_cones_search.py``."""
     alone = len(members) == len(candidates)
-    room = new_room(candidates, mean)
     scored = 0
     entries, faces = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
     open_, leaves = np.empty(BLOCK + 1, np.int32), np.empty(BLOCK + 1, np.int32)

@@ -10,7 +10,7 @@ import numpy as np
 from ._cones_lanes import find_cells, settle_streams, stream
 from ._cones_ties import copy_row, scan, score_of, settle, sort
 from ._jit import compiled, inlined, part
-from ._vectors import VECTOR_BYTES
+from ._vectors import VECTOR_BYTES, prefetch
 
 __all__ = [
     "BLOCK", "SHORT", "attend", "find_best", "list_ties", "new_room", "settle_open",
@@ -18,6 +18,7 @@ __all__ = [
 
 # Queries handled at once: what they read is then fetched from memory at once as well.
 BLOCK = 256
+_FETCHED = 16  # more queries of a block than this, and their candidates are asked for ahead
 _HELD = 64  # tie sets
 # Answers of so many bytes a query go by way of a block past the caches, if they are streamed.
 _STREAMED_ROW = 64
@@ -90,10 +91,9 @@ def _bound(query, i, boxes, b, dims):
 
 
 @part
-def _tied_in_tree(query, i, lists, boxes, keys, tied, nodes, bounds, dims):
-    """As :func:`_tied` over all candidates, the last ``len(keys)`` entries of ``lists``."""
-    n = len(keys)
-    first = len(lists) - n
+def _tied_in_tree(query, i, first, lists, boxes, keys, tied, nodes, bounds, dims):
+    """As :func:`_tied` over all candidates, the entries of ``lists`` from ``first`` on."""
+    n = len(lists) - first
     bottom = len(boxes) // 2
     nodes[0], bounds[0] = 1, np.inf
     pending = 1
@@ -138,6 +138,26 @@ def _find_leaves(query, begin, open_, n, entries, low, high, at, leaves, dims):
 
 
 @part
+def _fetch(n, leaves, low, high, lists, keys, firsts, ends):
+    """Ask for what :func:`find_best` will read: whole loops of reads that wait for no other.
+
+    Candidates of a leaf were numbered one after the other, if they had no number yet: the first and
+    the last of them stand for all. ``ends`` (2, n) is room for them.
+    """
+    last = len(lists) - 1
+    for o in range(n):
+        leaf = max(leaves[o], 0)
+        ends[0, o], ends[1, o] = low[leaf], low[leaf] + max(high[leaf], 1) - 1
+    for o in range(n):
+        for end in range(2):
+            ends[end, o] = lists[min(ends[end, o], last)]  # unlisted ones end anywhere
+    for o in range(n):
+        for end in range(2):
+            prefetch(keys, ends[end, o])
+            prefetch(firsts, ends[end, o])
+
+
+@part
 def find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims):
     """The best candidate of each query with a leaf, -1 where several are; how many were scored.
 
@@ -170,7 +190,7 @@ def find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims)
 def _tied(query, i, leaf, low, high, lists, boxes, keys, tied, nodes, bounds, dims):
     """Write the winning candidates of query i to ``tied``; how many, and how many were scored."""
     if high[leaf] == 0:
-        return _tied_in_tree(query, i, lists, boxes, keys, tied, nodes, bounds, dims)
+        return _tied_in_tree(query, i, low[leaf], lists, boxes, keys, tied, nodes, bounds, dims)
     start, stop = low[leaf], low[leaf] + high[leaf]
     best = keys.dtype.type(-np.inf)
     found = 0
@@ -197,16 +217,45 @@ def _write_counts(begin, n, entries, alone, spans, count):
 
 
 @part
-def _write_means(begin, n, entries, source, rows, mean):
+def _write_means(begin, n, entries, source, rows, mean, dims):
+    if mean.shape[1] == len(dims):  # of a length that is known: twice as fast
+        for j in range(n):
+            row = rows[max(-1 - entries[j], 0)]
+            for v in range(len(dims)):
+                mean[begin + j, v] = source[row, v]
+        return
     for j in range(n):
         row = rows[max(-1 - entries[j], 0)]
         for v in range(mean.shape[1]):
             mean[begin + j, v] = source[row, v]
 
 
+@part
+def _settle_won(
+    n, open_, leaves, won, alone, spans, firsts, source, rows, into, mean_into, mean, first, count
+):  # fmt: skip
+    """Answer those of ``n`` queries in ``open_`` that one candidate won, and drop them there.
+
+    Returns how many are left. Where none are, :func:`settle_open` need not be called, which takes
+    longer than to answer a few: it counts references, as threads that share arrays all do.
+    """
+    left = 0
+    for o in range(n):
+        j = open_[o]
+        c = won[j]
+        if c < 0:
+            open_[left], leaves[left] = j, leaves[o]
+            left += 1
+            continue
+        first[into + j] = firsts[c]
+        count[into + j] = 1 if alone else spans[c + 1] - spans[c]
+        copy_row(source, rows[c], mean, mean_into + j)
+    return left
+
+
 @compiled
 def new_room(candidates, mean):
-    """Room for tie sets, the latest of which are kept with what they give, and for a tree.
+    """Room for tie sets, some of which are kept with what they give, and for a tree.
 
     ``settle_open`` writes there; last among what is kept is what all keys give.
     """
@@ -251,8 +300,9 @@ def settle_open(
                 kept &= abs(query[i, f]) <= zero
             same = kept and held_count[slot] > 0
         else:
-            # Queries often tie alike: the latest tie sets are kept.
-            slot, kept = (found + 3 * tied[0] + 5 * tied[found - 1]) % _HELD, True
+            # Queries often tie alike: tie sets are kept, none in place of a larger one.
+            slot = (found + 3 * tied[0] + 5 * tied[found - 1]) % _HELD
+            kept = found >= n_held[slot]
             same = found == n_held[slot]
             for t in range(found if same else 0):
                 same &= tied[t] == held[slot, t]
@@ -265,9 +315,10 @@ def settle_open(
             scored += len(key)
         else:
             winners = settle(tied, found, spans, members, value, ties, mean, mean_into + j)
-            n_held[slot] = found
-            for t in range(found):
-                held[slot, t] = tied[t]
+            if kept:
+                n_held[slot] = found
+                for t in range(found):
+                    held[slot, t] = tied[t]
         first[into + j], count[into + j] = winners
         if kept:
             held_first[slot], held_count[slot] = winners
@@ -279,21 +330,20 @@ def settle_open(
 def attend(
     query, key, value, candidates, spans, members, firsts, source, rows,
     table, grid, low, high, at, lists, boxes, least, zero,
-    ties, streamed, start, stop, mean, first, count, dims,
+    ties, room, streamed, start, stop, mean, first, count, dims,
 ):  # fmt: skip
     """Answer queries start..stop-1; returns how many candidates were scored.
 
     ``firsts[c]`` is the first key that candidate c stands for, ``source[rows[c]]`` the mean over
     them all. Queries no longer than ``zero`` tie with every key. ``streamed`` answers are many: no
-    cache would hold them.
+    cache would hold them. ``room`` is one of :func:`new_room`, which no other call uses meanwhile.
     """
     alone = len(members) == len(candidates)
-    room = new_room(candidates, mean)
     scored = 0
     cells, entries = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
     open_ = np.empty(BLOCK, np.int32)
     leaves = np.empty(BLOCK, np.int32)
-    won = np.empty(BLOCK, np.int32)
+    won, ends = np.empty(BLOCK, np.int32), np.empty((2, BLOCK), np.int32)
     rest = np.zeros((VECTOR_BYTES // query.itemsize, len(dims)), query.dtype)
     narrow = streamed and mean.shape[1] * mean.itemsize <= _STREAMED_ROW
     to_mean = np.empty((BLOCK, mean.shape[1]), mean.dtype) if narrow else mean
@@ -306,18 +356,25 @@ def attend(
         n_open = _look_up(into, size, cells, table, entries, open_, firsts, to_first)
         _write_counts(into, size, entries, alone, spans, to_count)
         if mean.shape[1]:
-            _write_means(into_mean, size, entries, source, rows, to_mean)
+            _write_means(into_mean, size, entries, source, rows, to_mean, dims)
         _find_leaves(query, begin, open_, n_open, entries, low, high, at, leaves, dims)
+        if n_open > _FETCHED and len(low):
+            _fetch(n_open, leaves, low, high, lists, candidates, firsts, ends)
         for o in range(n_open):
             won[open_[o]] = -1
         scored += find_best(
             query, begin, open_, n_open, low, high, lists, candidates, leaves, won, dims
         )  # fmt: skip
-        scored += settle_open(
-            begin, n_open, open_, leaves, won, query, key, value, candidates, spans, members,
-            firsts, source, rows, low, high, lists, boxes, zero, ties, into, into_mean,
-            to_mean, to_first, to_count, dims, *room,
+        n_open = _settle_won(
+            n_open, open_, leaves, won, alone, spans, firsts, source, rows, into, into_mean,
+            to_mean, to_first, to_count,
         )  # fmt: skip
+        if n_open:
+            scored += settle_open(
+                begin, n_open, open_, leaves, won, query, key, value, candidates, spans, members,
+                firsts, source, rows, low, high, lists, boxes, zero, ties, into, into_mean,
+                to_mean, to_first, to_count, dims, *room,
+            )  # fmt: skip
         if streamed:
             stream(to_first, 0, size, first, begin)
             stream(to_count, 0, size, count, begin)

@@ -158,14 +158,14 @@ def _longer(array, size):
 
 
 @compiled
-def cells(which, first, last, grid, table, slip, least, outer, most, budget):
+def cells(number, first, last, grid, table, slip, least, outer, most, budget):
     """Write a face's ``table``: who may win in each of its ``grid`` cells.
 
     Cells with more than ``outer`` candidates are halved, down to ``least``, and into ``budget``
     parts at most. Returns ``(low, high, at)`` as ``_cones_divide.divide`` does, for lists that are
-    runs of ``which``.
+    runs of candidates, the i-th by slope number ``number + i``.
     """
-    n = len(which)
+    n = len(first)
     low = np.empty(grid + 64, np.int32)
     high = np.empty(grid + 64, np.int32)
     at = np.zeros(grid + 64)
@@ -185,7 +185,7 @@ def cells(which, first, last, grid, table, slip, least, outer, most, budget):
         while hi < n - 1 and first[hi + 1] <= end + slip:
             hi += 1
         if lo == hi:
-            table[cell] = -1 - which[lo]
+            table[cell] = -1 - (number + lo)
             continue
         if lo == held_lo and hi == held_hi:
             table[cell] = held
@@ -195,7 +195,7 @@ def cells(which, first, last, grid, table, slip, least, outer, most, budget):
         n_nodes += 1
         low, high, at = _longer(low, n_nodes), _longer(high, n_nodes), _longer(at, n_nodes)
         if hi - lo < outer:
-            low[held], high[held] = lo, hi - lo + 1
+            low[held], high[held] = number + lo, hi - lo + 1
             continue
         s_node[0], s_lo[0], s_hi[0], s_begin[0], s_end[0] = held, lo, hi, begin, end
         s_useless[0] = False
@@ -228,5 +228,5 @@ def cells(which, first, last, grid, table, slip, least, outer, most, budget):
                     low, high = _longer(low, n_nodes), _longer(high, n_nodes)
                     at = _longer(at, n_nodes)
                     continue
-            low[node], high[node] = left, k if k <= most else 0
+            low[node], high[node] = number + left, k if k <= most else 0
     return low[:n_nodes], high[:n_nodes], at[:n_nodes]

@@ -51,7 +51,8 @@ def block_size(n_keys: int, d: int, itemsize: int) -> int:
     """
     balanced = int(math.sqrt(10 * n_keys // (d + 3)))
     lanes = fewest_keys(itemsize)
-    return max(lanes, balanced - balanced % lanes, -(-n_keys // MOST_BLOCKS))
+    fewest = -(-n_keys // MOST_BLOCKS)
+    return max(lanes, balanced - balanced % lanes, fewest + -fewest % lanes)
 
 
 @inlined
@@ -126,7 +127,7 @@ def find_winners(
     """Decide a panel canonically; returns the bit set of lanes that needed more than one block."""
     forget_winners(i0, lanes, best, last, first, count)
     return add_winners(
-        query, key, i0, lanes, causal, rule, allowed, added, least, None,
+        query, key, None, i0, lanes, causal, rule, allowed, added, least, None,
         block, n_blocks, n_visible, tables, p, found, best, last, scores, first, count,
     )  # fmt: skip
 
@@ -165,21 +166,32 @@ def _look(
                 last[lane] = max(last[lane], start + j + highest_bit(ties_here))
 
 
+@inlined
+def _is_turned(turned):
+    return turned is not None and len(turned) > 0
+
+
 @part
 def add_winners(
-    query, key, i0, lanes, causal, rule, allowed, added, least, done,
+    query, key, turned, i0, lanes, causal, rule, allowed, added, least, done,
     block, n_blocks, n_visible, tables, p, found, best, last, scores, first, count,
 ):  # fmt: skip
     """Decide among the winners so far and the blocks that reach ``least`` and not ``done``.
 
     Returns the bit set of lanes that needed their second block. Most need one, without masks: those
-    are decided lane after lane, without a branch that a processor could not foresee.
+    are decided lane after lane, without a branch that a processor could not foresee. ``turned``
+    (vectors, d, ``fewest_keys``) are all keys as :func:`turn_rows` copies them, or None, or empty.
     """
     width = tables.shape[2]
     lanes_per_vector = VECTOR_BYTES // itemsize_of(tables)
     keys_per_vector = fewest_keys(itemsize_of(tables))
     rest = n_visible - (n_blocks - 1) * block
-    plain = rule == NO_MASK and not causal and min(block, rest) >= keys_per_vector
+    if _is_turned(turned):
+        # Vectors may hold keys that are not visible, where others are not.
+        present, fewest = len(key), 1
+    else:
+        present, fewest = n_visible, keys_per_vector
+    plain = rule == NO_MASK and not causal and min(block, rest) >= fewest
     again = np.uint64(0)
     for column in range(0, lanes, lanes_per_vector):
         at = p * tables.shape[1] * width + column
@@ -189,18 +201,24 @@ def add_winners(
         if not plain or key.shape[1] == 0:
             for lane in range(column, end):
                 start = found[lane] * block
-                stop = min(start + block, n_visible)
+                stop = min(start + block, present)
                 visible = min(stop, i0 + lane + 1) if causal else stop
                 if found[lane] >= 0 and (
-                    rule != NO_MASK or visible < stop or stop - start < keys_per_vector
+                    rule != NO_MASK or visible < stop or stop - start < fewest
                     or key.shape[1] == 0
                 ):  # fmt: skip
                     found[lane] = -1
                     several |= np.uint64(1) << np.uint64(lane - column)
                     again |= np.uint64(best[lane] > -np.inf) << np.uint64(lane)
-        again |= decide_lone(
-            query, i0, key, block, n_visible, found, column, end, scores, best, last, first, count
-        )
+        if _is_turned(turned):
+            again |= decide_lone(
+                query, i0, turned, block, present, found, column, end, scores, best, last, first,
+                count,
+            )  # fmt: skip
+        else:
+            again |= decide_lone(
+                query, i0, key, block, present, found, column, end, scores, best, last, first, count
+            )
         blk = -1
         while several and blk < n_blocks:
             blk = next_hit(tables, at, width, blk + 1, n_blocks, least, column, several)

@@ -25,6 +25,7 @@ from ._rough import count_reaching, lead_blocks, pack_rough, pays, raise_least, 
 from ._rows import sweep
 from ._sharing import share_turns
 from ._table_search import column_top
+from ._turned import turn_rows
 from ._vectors import (
     VECTOR_BYTES,
     bit_count,
@@ -36,7 +37,6 @@ from ._vectors import (
 
 # So many panels without a failure of bytes make good for two with one.
 _FORGIVEN = 8
-_FEATURES = 16  # of a row at a time: so short a sum leaves room for others beside it
 
 
 @part
@@ -95,14 +95,15 @@ def screen(
                 if slack is not None:
                     allow(packed, p, q.shape[1], slack, key_peak, key_of[b], margins[0], row)
             else:
-                _allow_rows(q, i, lanes, slack, key_peak, key_of[b], margins[0], row)
-                _, units, least_peaks, lengths, whole, whole_words, words, offset, scale = rough
+                _, units, least_peaks, lengths, words, offset, scale = rough
                 at = key_of[b]
                 pack_rough(
                     q, i, lanes, width, least_peaks[at], units[at], lengths[at, 0], lengths[at, 1],
-                    whole[slot], whole_words[slot], words[slot], offset[slot], scale[slot], p,
-                    margins[1], row,
+                    key_peak, at, words[slot], offset[slot], scale[slot], p,
+                    margins[0], margins[1], row,
                 )  # fmt: skip
+                for lane in range(lanes):
+                    margins[0, row, lane] = slack[0] * margins[0, row, lane] + slack[1]
         for run in range(first_block, end, stride):
             run_end = min(run + stride, end)
             if peak is not None and len(peak) > 0:
@@ -143,15 +144,15 @@ def screen(
                                 packed, p, k, j0, j1, None, None, tables, at, vectors, unroll
                             )
                     else:
-                        small, scaling = rough[0][key_of[b]], (rough[7][slot], rough[8][slot])
+                        small, scaling = rough[0][key_of[b]], (rough[5][slot], rough[6][slot])
                         if causal and j1 > i + 1:
                             screen_block(
-                                rough[6][slot], p, small, j0, j1, scaling, i, tables, at, vectors,
+                                rough[4][slot], p, small, j0, j1, scaling, i, tables, at, vectors,
                                 unroll,
                             )  # fmt: skip
                         else:
                             screen_block(
-                                rough[6][slot], p, small, j0, j1, scaling, None, tables, at,
+                                rough[4][slot], p, small, j0, j1, scaling, None, tables, at,
                                 vectors, unroll,
                             )  # fmt: skip
         panel += together
@@ -168,23 +169,6 @@ def allow(packed, p, d, slack, key_peak, b, allowances, q):
         for lane in range(width):
             allowances[q, lane] += abs(packed[p, f * width + lane]) * peak
     for lane in range(width):
-        allowances[q, lane] = slack[0] * allowances[q, lane] + slack[1]
-
-
-@part
-def _allow_rows(query, i0, lanes, slack, key_peak, b, allowances, q):
-    """As :func:`allow`, from rows: a few features of each at a time, so that rows overlap."""
-    d = query.shape[1]
-    for lane in range(lanes):
-        allowances[q, lane] = 0
-    for begin in range(0, d, _FEATURES):
-        end = min(begin + _FEATURES, d)
-        for lane in range(lanes):
-            total = allowances[q, lane]
-            for f in range(begin, end):
-                total += abs(query[i0 + lane, f]) * key_peak[b, f]
-            allowances[q, lane] = total
-    for lane in range(lanes):
         allowances[q, lane] = slack[0] * allowances[q, lane] + slack[1]
 
 
@@ -218,7 +202,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
 
     A panel of rough scores that leave too much to look at is screened again, without ``rough``.
     """
-    query, key, value, query_of, key_of, value_of, mask_of, slack, key_peak = inputs
+    query, key, value, query_of, key_of, value_of, mask_of, slack, key_peak, turned = inputs
     causal, rule, allowed, added, verdict = masks
     _, _, _, _, block, stride, vectors, unroll = plan
     packed, bias, all_margins, all_tables, numbers, counters, all_scores = places
@@ -236,7 +220,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
         lanes = min(width, n_queries - i0)
         n_visible = min(n_keys, i0 + lanes) if causal else n_keys
         n_blocks = -(-n_visible // block)
-        q, k = query[query_of[b]], key[key_of[b]]
+        q, k, side = query[query_of[b]], key[key_of[b]], turned[key_of[b]]
         yes, plus = allowed[0, mask_of[b]], added[0, mask_of[b]]
         _thresholds(
             lanes, rule, slack, allowances, None if rough is None else doubts,
@@ -258,7 +242,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
                     tables.itemsize,
                 ):
                     twice = add_winners(
-                        q, k, i0, lanes, causal, rule, yes, plus, lead, done,
+                        q, k, side, i0, lanes, causal, rule, yes, plus, lead, done,
                         block, n_blocks, n_visible, tables, p, found_at, best, last, scores, f, c,
                     )  # fmt: skip
                     raise_least(lanes, doubts, p, top, lead, best, least)
@@ -279,7 +263,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
                 forget_winners(i0, lanes, best, last, f, c)
                 done[:] = np.inf
         twice |= add_winners(
-            q, k, i0, lanes, causal, rule, yes, plus, least, done,
+            q, k, side, i0, lanes, causal, rule, yes, plus, least, done,
             block, n_blocks, n_visible, tables, p, found_at, best, last, scores, f, c,
         )  # fmt: skip
         again[slot] += bit_count(twice)
@@ -292,7 +276,7 @@ def decide(slot, start, stop, table, inputs, masks, plan, places, outputs, rough
 @part
 def _attend(slot, start, stop, inputs, masks, plan, places, outputs, rough):
     """Screen and decide panels start..stop-1."""
-    query, key, _, query_of, key_of, _, mask_of, slack, key_peak = inputs
+    query, key, _, query_of, key_of, _, mask_of, slack, key_peak, _ = inputs
     causal, rule, allowed, added, verdict = masks
     _, _, _, _, block, stride, vectors, unroll = plan
     packed, bias, margins, tables = places[:4]
@@ -324,12 +308,24 @@ def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
         _attend(slot, start, stop, inputs, masks, plan, places, outputs, None)
 
 
+@part
+def _prepare_turn(slot, number, key, inverse, rows, rounded, kept, missed, turned):
+    """Round or turn some keys of one entry of the batch, or both."""
+    if len(rounded) > 0:
+        round_keys(slot, number, key, inverse, rows, rounded, kept, missed)
+    if turned.shape[1] > 0:
+        per_entry = -(-key.shape[1] // rows)
+        b, start = number // per_entry, number % per_entry * rows
+        turn_rows(key[b], start, min(start + rows, key.shape[1]), turned[b])
+
+
 @compiled
-def round_all(run_job, n_helpers, n_turns, key, inverse, rows, rounded, kept, missed):
-    """Round all keys to bytes, some rows in each turn."""
+def prepare(run_job, n_helpers, n_turns, key, inverse, rows, rounded, kept, missed, turned):
+    """Round all keys to bytes and turn them, some rows in each turn; what is empty is left."""
     share_turns(
-        run_job, n_helpers, 0, n_turns, round_keys, (key, inverse, rows, rounded, kept, missed)
-    )
+        run_job, n_helpers, 0, n_turns, _prepare_turn,
+        (key, inverse, rows, rounded, kept, missed, turned),
+    )  # fmt: skip
 
 
 @compiled

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from ._canonical import fewest_keys
 from ._decide import block_size
 from ._vectors import geometry, panel_of_sums
 
@@ -21,6 +22,8 @@ _KEY_BYTES = 1 << 16
 _TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
 # Bytes of keys in a turn, where keys are shared out.
 _KEYS_PER_TURN = 1 << 20
+# Features of keys that are turned; for how many keys one query's look must pay.
+_TURNED_TO, _LOOKS = 64, 4
 _MORE_LOOKS = 3  # blocks scored again for each query, where there would be one
 
 
@@ -37,6 +40,7 @@ class Shape(NamedTuple):
     num_threads: int
     rough: bool
     wait: bool  # the keys are still to be checked
+    masked: bool
 
 
 class Plan(NamedTuple):
@@ -58,6 +62,7 @@ class Plan(NamedTuple):
     few: bool  # blocks of keys are shared out
     stride: int  # blocks per run of keys
     rough: bool  # screened in bytes first
+    turned: bool  # keys are copied for canonical scores
     threads: int
     n_turns: int
     at_once: int  # turns shared out at once
@@ -104,9 +109,19 @@ def plan_for(problem: Shape) -> Plan:
         few=few,
         stride=max(1, _KEY_BYTES // (block * max(1, d) * (1 if rough else itemsize))),
         rough=rough,
+        turned=not (few or problem.masked) and _turned(problem, block),
         threads=threads,
         n_turns=n_turns,
         at_once=threads * max(1, _AT_ONCE * n_turns // (n_panels * panel_work)),
+    )
+
+
+def _turned(problem: Shape, block: int) -> bool:
+    """Whether so many queries look at keys that a copy of them pays; blocks are whole vectors."""
+    return (
+        block % fewest_keys(problem.itemsize) == 0
+        and 1 <= problem.n_features <= _TURNED_TO
+        and problem.n_batch * problem.n_queries * _LOOKS >= problem.n_entries * problem.n_keys
     )
 
 

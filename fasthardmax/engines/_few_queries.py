@@ -71,7 +71,7 @@ def _screen_turn(slot, number, inputs, masks, plan, places, among):
 @part
 def _decide_turn(slot, b, inputs, masks, plan, places, outputs):
     """Decide the queries of one entry of the batch."""
-    query, _, _, query_of, key_of, _, _, slack, key_peak = inputs
+    query, _, _, query_of, key_of, _, _, slack, key_peak, _ = inputs
     packed, _, margins, tables = places[:4]
     _, per_batch, _, width = tables.shape
     q = query[query_of[b]]

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._canonical import Lanes, emit_scores, emit_ties, emit_top
+from ._canonical import Lanes, emit_scores, emit_ties, emit_top, emit_turned_scores
 
 __all__ = ["WORD", "decide_lone"]
 
@@ -27,9 +27,11 @@ def decide_lone(
     """Let block ``found[lane]`` compete with the winners so far of lanes begin..end-1, if not -1.
 
     Lane l is row ``i0 + l`` of ``query``, ``first`` and ``count``. All keys of these blocks before
-    ``n_visible`` are allowed, at least ``fewest_keys`` in each. Returns the bit set of the lanes
-    that had winners before.
+    ``n_visible`` are allowed, at least ``fewest_keys`` in each; or any number where ``key`` is
+    turned (vectors, d, ``fewest_keys``), and the blocks are whole vectors. Returns the bit set of
+    the lanes that had winners before.
     """
+    turned = key.ndim == 3
 
     def codegen(context, b, signature, args):
         lanes = Lanes(context, b, query.dtype)
@@ -66,9 +68,12 @@ def decide_lone(
                 start = b.mul(block, size)
                 stop = smaller(b.add(start, size), visible)
                 n = b.sub(stop, start)
-                lanes.store(blank, b.gep(data, [n]))
                 own = b.gep(query_data, [b.mul(row, d)])
-                emit_scores(lanes, own, key_data, d, start, stop, data)
+                if turned:
+                    emit_turned_scores(lanes, own, b.gep(key_data, [b.mul(start, d)]), d, n, data)
+                else:
+                    lanes.store(blank, b.gep(data, [n]))
+                    emit_scores(lanes, own, key_data, d, start, stop, data)
                 top = emit_top(lanes, data, n)
                 held = b.load(b.gep(bests, [lane]))
                 had = b.zext(b.fcmp_ordered(">", held, lowest), _I64)

@@ -39,7 +39,6 @@ def round_keys(problem: Problem, k: int) -> Rough | None:
     inverse = number(HALF_RANGE) / number(peak)
     unit = 1 / inverse
     rounded = np.empty((1, n, -(-d // 4) * 4), np.uint8)
-    rounded[..., d:] = 0
     kept, missed = np.zeros((2, -(-n // _ROUNDED_ROWS)), np.int64)
     key = readonly(problem.key[k : k + 1])
 
@@ -61,12 +60,9 @@ def room_for_rough(rough: Rough, problem: Problem) -> tuple[Any, ...]:
     n, dtype = problem.n_keys, problem.dtype
     width, vectors, _ = panel_of_sums(dtype.itemsize)
     n_words = rough.words.shape[1]
-    row = np.zeros((1, 4 * n_words), np.int8)
     return (
         readonly(rough.words),
         rough.bounds,
-        row,
-        row.view(np.int32),
         np.zeros((1, n_words * width), np.int32),
         np.zeros((1, width), np.int32),
         np.zeros((1, width), dtype),

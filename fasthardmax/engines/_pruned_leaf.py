@@ -189,7 +189,7 @@ def answer(
             # Where bytes do not pay for a panel, they will not for its neighbours.
             if found > _FEW and not fine:
                 if not gathered:
-                    gather(rough[0], out_index, 0, found, rough[9], 0)
+                    gather(rough[0], out_index, 0, found, rough[7], 0)
                 gather(query, order, begin, end, asked, 0)
                 answered = answer_roughly(
                     size, order, begin, end, key, out_index, found, value, guard * largest,

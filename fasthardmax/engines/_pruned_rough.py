@@ -54,7 +54,7 @@ def answer_roughly(
     Unless the list is ``fresh``, some of its keys are in ``rows`` already.
     """
     (
-        _, bounds, row, row_words, panel, offset, scale, doubt, tables, small, numbers,
+        _, bounds, panel, offset, scale, doubt, tables, small, numbers,
         counters, present, vectors,
     ) = rough  # fmt: skip
     unit, least_peak, near, far = bounds
@@ -71,8 +71,8 @@ def answer_roughly(
     for i0 in range(0, n_queries, width):
         lanes = min(width, n_queries - i0)
         pack_rough(
-            asked, i0, lanes, width, least_peak, unit, near, far, row, row_words, panel, offset,
-            scale, 0, doubt, 0,
+            asked, i0, lanes, width, least_peak, unit, near, far, None, 0, panel, offset, scale, 0,
+            doubt, doubt, 0,
         )  # fmt: skip
         for blk in range(n_blocks):
             screen_block(
@@ -95,7 +95,7 @@ def answer_roughly(
             if pays(leading, lanes, n_blocks, products, tables.itemsize):
                 _fetch(key, index, n_keys, block, n_blocks, tables, lead, present, rows)
                 add_winners(
-                    asked, read, i0, lanes, False, NO_MASK, allowed, numbers, lead, done,
+                    asked, read, None, i0, lanes, False, NO_MASK, allowed, numbers, lead, done,
                     block, n_blocks, n_keys, tables, 0, found_at, best, last, scores,
                     leaf_first, leaf_count,
                 )  # fmt: skip
@@ -107,7 +107,7 @@ def answer_roughly(
             return i0
         _fetch(key, index, n_keys, block, n_blocks, tables, least, present, rows)
         add_winners(
-            asked, read, i0, lanes, False, NO_MASK, allowed, numbers, least, done,
+            asked, read, None, i0, lanes, False, NO_MASK, allowed, numbers, least, done,
             block, n_blocks, n_keys, tables, 0, found_at, best, last, scores,
             leaf_first, leaf_count,
         )  # fmt: skip

@@ -6,7 +6,7 @@ as many pairs as with float32 fused multiply-adds, eight times as many as with f
 Bound. With scales a > 0 of a query and c > 0 of all keys let q/a = Q + x and k/c = K + y, where Q
 and K are whole. Then q.k/(a c) - Q.K = Q.y + x.(k/c), so by Cauchy and Schwarz the rough score
 a c Q.K errs by at most a c (|Q| max|y| + |x| max|k/c|), max over the keys. The lengths of x and y
-are not guessed: both are summed up in whole 256ths, of which each coordinate misses half a one.
+are not guessed: their squares are summed up, in parts of a 256th.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import math
 import numpy as np
 
 from ._jit import part
+from ._rounding import HALF_RANGE, PARTS, round_panel, round_rows
 from ._table_search import hits
 from ._vectors import VECTOR_BYTES, bit_count, itemsize_of
 
@@ -30,43 +31,19 @@ __all__ = [
     "rounding_length",
 ]
 
-HALF_RANGE = 127
-_PARTS = 256  # of one, in which what rounding leaves is summed up
 # Bytes pay where they leave at most itemsize blocks in so many to look at, each of which costs as
 # much as so many more products.
 _WORTH, _LOOK = 64, 200
-# Of one part: a half by rounding it, the rest for float32's own in x/a, at most 127 * 2 ** -23.
-_PART_ERROR = 0.51
+# Of one part: float32's own in q/a, which does not exceed 127, and in x, at most a half; both by
+# 2 ** -24 of them. Where products fuse, the second alone. What it misses in the sums of squares,
+# each of four and then rounded up, the factor in ``rounding_length`` covers a hundred times.
+_PART_ERROR = 0.002
 
 
 @part
 def rounding_length(squares, d):
     """The length of d remainders, from the sum of their squares in parts; never too small."""
-    return (math.sqrt(squares) * 1.0001 + _PART_ERROR * math.sqrt(d)) / _PARTS
-
-
-@part
-def _round(numbers, i, inverse, offset, rounded, at):
-    """Write ``round(numbers[i] * inverse) + offset`` to bytes.
-
-    Returns the sums of the squares of the whole parts and of what is left, and of the whole parts.
-    """
-    number = numbers.dtype.type
-    shift = number(HALF_RANGE + 1)
-    half = number(0.5)
-    # No sum exceeds 2 ** 14 times the number of features, and those are few enough for 32 bits.
-    kept = missed = total = np.int32(0)
-    for f in range(numbers.shape[1]):
-        exact = numbers[i, f] * inverse + shift
-        whole = np.int32(exact + half)
-        left = np.int32((exact - number(whole)) * number(_PARTS) + shift + half)
-        whole = np.int32(whole - np.int32(HALF_RANGE + 1))
-        left = np.int32(left - np.int32(HALF_RANGE + 1))
-        kept = np.int32(kept + whole * whole)
-        missed = np.int32(missed + left * left)
-        total = np.int32(total + whole)
-        rounded[at, f] = whole + offset
-    return kept, missed, total
+    return (math.sqrt(squares) * 1.0001 + _PART_ERROR * math.sqrt(d)) / PARTS
 
 
 @part
@@ -75,57 +52,26 @@ def round_keys(slot, number, key, inverse, rows, rounded, kept, missed):
     n_keys = key.shape[1]
     per_entry = -(-n_keys // rows)
     b, start = number // per_entry, number % per_entry * rows
-    numbers, whole = key[b], rounded[b]
-    most_kept = most_missed = 0
-    for j in range(start, min(start + rows, n_keys)):
-        k, m, _ = _round(numbers, j, inverse[b], HALF_RANGE + 1, whole, j)
-        most_kept, most_missed = max(most_kept, k), max(most_missed, m)
-    kept[number], missed[number] = most_kept, most_missed
-
-
-@part
-def _peak(query, i):
-    """The largest magnitude of a query, in four chains of comparisons."""
-    d = query.shape[1]
-    whole = d - d % 4
-    p0 = p1 = p2 = p3 = query.dtype.type(0)
-    for f in range(0, whole, 4):
-        p0 = max(p0, abs(query[i, f]))
-        p1 = max(p1, abs(query[i, f + 1]))
-        p2 = max(p2, abs(query[i, f + 2]))
-        p3 = max(p3, abs(query[i, f + 3]))
-    for f in range(whole, d):
-        p0 = max(p0, abs(query[i, f]))
-    return max(p0, p1, p2, p3)
+    stop = min(start + rows, n_keys)
+    kept[number], missed[number] = round_rows(key[b], start, stop, inverse[b], rounded[b])
 
 
 @part
 def pack_rough(
-    query, i0, lanes, width, least_peak, unit, near, far, row, row_words, words, offset, scale, p,
-    doubt, q,
+    query, i0, lanes, width, least_peak, unit, near, far, key_peak, b, words, offset, scale, p,
+    reach, doubt, q,
 ):  # fmt: skip
-    """Queries i0.. to panel p of ``words``, four features in each; spare lanes are left alone.
+    """Queries i0.. to panel p of ``words``, four features in each.
 
     A rough score is ``scale * (product - offset)``, and ``doubt`` bounds by how much one can miss
     another's exact lead. A key is K + y in multiples of ``unit``, with |y| <= near, |K + y| <= far.
+    ``reach`` gets the sums of the magnitudes of products with row b of ``key_peak``, if not None.
     """
-    d, n_words = query.shape[1], row_words.shape[1]
-    number = query.dtype.type
-    for lane in range(lanes):
-        peak = _peak(query, i0 + lane)
-        # Where so little is asked that its scale overflows, all scores count as equal.
-        inverse = number(HALF_RANGE) / peak if peak > least_peak else number(0)
-        kept, missed, total = _round(query, i0 + lane, inverse, 0, row, 0)
-        for w in range(n_words):
-            words[p, w * width + lane] = row_words[0, w]
-        offset[p, lane] = (HALF_RANGE + 1) * total
-        if inverse > 0:
-            scale[p, lane] = unit / inverse
-            error = math.sqrt(kept) * near + rounding_length(missed, d) * far
-            doubt[q, lane] = 2.001 * error * scale[p, lane]
-        else:
-            scale[p, lane] = 0
-            doubt[q, lane] = np.inf
+    error = query.dtype.type(rounding_length(0, query.shape[1]))
+    round_panel(
+        query, i0, lanes, width, least_peak, unit, near, far, error, key_peak, b, words, p, offset,
+        scale, reach, doubt, q,
+    )  # fmt: skip
 
 
 @part

@@ -131,6 +131,7 @@ def attend(
     elif not alone and ties == "mean" and value.shape[1]:
         source, rows = _average(index, value, num_threads), np.arange(len(index.candidates))
     scored = []
+    rooms: list[Any] = []  # one a thread: tie sets found in one range serve the next
     parts = (*_searched(index), index.zero)
     answer = search.attend
     how: tuple[Any, ...] = (mean.nbytes + first.nbytes + count.nbytes > _STREAMED,)
@@ -139,12 +140,17 @@ def attend(
         answer, how = packing.attend, ()
 
     def work(start: int, stop: int) -> None:
+        try:
+            room = rooms.pop()
+        except IndexError:
+            room = search.new_room(parts[0], mean)
         scored.append(
             answer(
                 query, key, value, *parts[:3], readonly(firsts), readonly(source), readonly(rows),
-                *parts[3:], _TIES[ties], *how, start, stop, mean, first, count, (0,) * d,
+                *parts[3:], _TIES[ties], room, *how, start, stop, mean, first, count, (0,) * d,
             )
         )  # fmt: skip
+        rooms.append(room)
 
     for_each_range(work, n, max(_FEWEST_ROWS, min(_ROWS, n // 12)), num_threads)
     return sum(scored)

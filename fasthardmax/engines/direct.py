@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ _LIST_WORK = 1 << 24  # multiply-adds of a turn that lists winners
 # Screening in bytes: features, rows of queries and keys, and bytes of keys, for which it pays; rows
 # in one turn.
 _BYTES_FROM, _BYTES_TO, _BYTES_ROWS, _BYTES_SIZE = 4, 1 << 16, 256, 1 << 16
-_ROUNDED_ROWS = 512
+_ROWS_PREPARED = 512
 # Queries of one entry of keys that are scored one by one, along the keys.
 _BY_ROWS = 4
 # What a call takes, in nanoseconds of one core (measured): for each pair, and for each pair and
@@ -48,8 +48,12 @@ _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
 _NONE_ADDED = {
     np.dtype(t): np.broadcast_to(np.zeros((1, 1, 1), t), (2, 1, 1, 1)) for t in ("f4", "f8")
 }
+_NO_SCALES = {np.dtype(t): np.empty(0, t) for t in ("f4", "f8")}
 # What a boolean mask adds, looked up and not branched on: masks are as unpredictable as they like.
 _VERDICTS = {np.dtype(t): np.array([-np.inf, 0], t) for t in ("f4", "f8")}
+
+# Keys turned, and in bytes with what belongs to them or None.
+Made: TypeAlias = tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]
 
 
 def forecast(problem: Problem, bytes_serve: bool = True) -> float:
@@ -70,31 +74,29 @@ def forecast(problem: Problem, bytes_serve: bool = True) -> float:
 def bytes_serve(problem: Problem) -> tuple[bool, tuple[Any, ...]]:
     """Whether screening in bytes leaves a first panel of queries few keys to look at.
 
-    Where it is tried at all; O(d) for each key and O(d) for each of some 50 n pairs. The keys in
-    bytes, which take much of that, come with it for :func:`run` of the same problem.
+    Where it is tried at all; O(d) for each key and O(d) for each of some 50 n pairs. The keys
+    prepared for that, which takes much of it, come with it for :func:`run` of the same problem.
     """
     plan = _plan(problem)
     if plan.few or not plan.rough:
         return False, ()
     n_helpers = _count_helpers(plan)
-    rough = _round(problem, plan, muster(n_helpers), n_helpers)
+    made = _prepare(problem, plan, muster(n_helpers), n_helpers)
     first = plan._replace(n_panels=1, panels=1, together=1, n_turns=1, at_once=1, threads=1)
-    failures = _attend(problem, first, problem.empty_answer(), rough)[1]
-    return bool((failures <= 0).all()), (None, rough)
+    failures = _attend(problem, first, problem.empty_answer(), made)[1]
+    return bool((failures <= 0).all()), (None, made)
 
 
-def run(
-    problem: Problem, answer: Answer | None = None, rough: tuple[NDArray[Any], ...] | None = None
-) -> Answer:
+def run(problem: Problem, answer: Answer | None = None, made: Made | None = None) -> Answer:
     """Means, first winners and winner counts of every query, in ``answer`` if given.
 
-    ``rough`` are the keys in bytes, from :func:`bytes_serve` of this very problem.
+    ``made`` is from :func:`bytes_serve` of this very problem.
     """
     if 0 in problem.query.shape[:2] or problem.n_batch * problem.n_keys == 0:
         return problem.no_keys_answer()
     if answer is None:
         answer = problem.empty_answer()
-    _attend(problem, _plan(problem), answer, rough)
+    _attend(problem, _plan(problem), answer, made)
     return answer
 
 
@@ -138,6 +140,7 @@ def _plan(problem: Problem) -> Plan:
         problem.num_threads,
         _in_bytes(problem),
         problem.keys.wait,
+        problem.mask is not None,
     )
     return plan_for(shape)
 
@@ -147,7 +150,7 @@ def _count_helpers(plan: Plan) -> int:
 
 
 def _attend(
-    problem: Problem, plan: Plan, answer: Answer, rough: tuple[NDArray[Any], ...] | None = None
+    problem: Problem, plan: Plan, answer: Answer, made: Made | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Share the turns out, so many at a time that an interruption is heard between.
 
@@ -180,13 +183,12 @@ def _attend(
     if plan.few:
         _screen_few(problem, plan, run_job, n_helpers, how)
     slack = _slack(problem.query.shape[2], problem.query.dtype)
-    inputs = (*_inputs(problem), slack, readonly(problem.key_peak))
+    turned, rough = made or _prepare(problem, plan, run_job, n_helpers)
+    inputs = (*_inputs(problem), slack, readonly(problem.key_peak), turned)
     if plan.few:
         for begin, end in _shares(problem.n_batch, plan):
             few_queries.decide_all(run_job, n_helpers, begin, end, inputs, *how, outputs)
     else:
-        if plan.rough and rough is None:
-            rough = _round(problem, plan, run_job, n_helpers)
         for begin, end in _shares(plan.n_turns, plan):
             kernels.attend(run_job, n_helpers, begin, end, inputs, *how, outputs, rough)
     kept.append(places)
@@ -297,33 +299,38 @@ def _least_peak(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).tiny) * 2.0**20
 
 
-def _round(problem: Problem, plan: Plan, run_job: int, n_helpers: int) -> tuple[NDArray[Any], ...]:
-    """Keys in bytes, with their units and lengths; and the places for queries in bytes."""
-    key, d, dtype, slots = problem.key, problem.n_features, problem.dtype, n_helpers + 1
+def _prepare(problem: Problem, plan: Plan, run_job: int, n_helpers: int) -> Made:
+    """Keys turned and in bytes, where the plan says so.
+
+    With the latter their units and lengths, and the places for queries in bytes.
+    """
+    (n_entries, n_keys, d), dtype = problem.keys.unchecked.shape, problem.dtype
+    lanes, in_bytes = fewest_keys(dtype.itemsize), plan.rough and not plan.few
+    turned = np.empty((n_entries, -(-n_keys // lanes) if plan.turned else 0, d, lanes), dtype)
+    if not (plan.turned or in_bytes):
+        return turned, None
     n_bytes = -(-d // 4) * 4
-    peak = problem.key_peak.max(axis=1)
-    inverse = dtype.type(HALF_RANGE) / peak
-    unit = 1 / inverse
-    rounded = np.empty((*key.shape[:2], n_bytes), np.uint8)
-    rounded[..., d:] = 0
-    per_entry = -(-problem.n_keys // _ROUNDED_ROWS)
-    kept, missed = np.zeros((2, len(key) * per_entry), np.int64)
-    kernels.round_all(
-        run_job, n_helpers, len(kept), readonly(key), inverse, _ROUNDED_ROWS, rounded, kept, missed
+    rounded = np.empty((n_entries if in_bytes else 0, n_keys, n_bytes), np.uint8)
+    inverse = (
+        dtype.type(HALF_RANGE) / problem.key_peak.max(axis=1) if in_bytes else _NO_SCALES[dtype]
     )
-    lengths = _lengths(kept.reshape(len(key), -1), missed.reshape(len(key), -1), d, dtype)
-    row = np.zeros((slots, 1, n_bytes), np.int8)
-    together, words = plan.together, n_bytes // 4
-    return (
+    kept, missed = np.zeros((2, n_entries, -(-n_keys // _ROWS_PREPARED)), np.int64)
+    kernels.prepare(
+        run_job, n_helpers, kept.size, readonly(problem.key), inverse, _ROWS_PREPARED,
+        rounded, kept.reshape(-1), missed.reshape(-1), turned,
+    )  # fmt: skip
+    if not in_bytes:
+        return turned, None
+    unit = 1 / inverse
+    slots, together, words = n_helpers + 1, plan.together, n_bytes // 4
+    return turned, (
         rounded.view(np.int32),
         unit,
         np.maximum(1, HALF_RANGE / unit).astype(dtype) * dtype.type(_least_peak(dtype)),
-        lengths,
-        row,
-        row.view(np.int32),
-        np.zeros((slots, together, words * plan.width), np.int32),
-        np.zeros((slots, together, plan.width), np.int32),
-        np.zeros((slots, together, plan.width), dtype),
+        _lengths(kept, missed, d, dtype),
+        np.empty((slots, together, words * plan.width), np.int32),
+        np.empty((slots, together, plan.width), np.int32),
+        np.empty((slots, together, plan.width), dtype),
     )
 
 
