@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,8 @@ _NO_SCALES = {np.dtype(t): np.empty(0, t) for t in ("f4", "f8")}
 # What a boolean mask adds, looked up and not branched on: masks are as unpredictable as they like.
 _VERDICTS = {np.dtype(t): np.array([-np.inf, 0], t) for t in ("f4", "f8")}
 
-# Keys turned, and in bytes with what belongs to them or None.
-Made: TypeAlias = tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]
+# Keys turned; and in bytes, or None.
+_Prepared = tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]
 
 
 def forecast(problem: Problem, bytes_serve: bool = True) -> float:
@@ -74,29 +74,31 @@ def forecast(problem: Problem, bytes_serve: bool = True) -> float:
 def bytes_serve(problem: Problem) -> tuple[bool, tuple[Any, ...]]:
     """Whether screening in bytes leaves a first panel of queries few keys to look at.
 
-    Where it is tried at all; O(d) for each key and O(d) for each of some 50 n pairs. The keys
-    prepared for that, which takes much of it, come with it for :func:`run` of the same problem.
+    Where it is tried at all; O(d) for each key and O(d) for each of some 50 n pairs. The keys in
+    bytes, which take much of that, come with it for :func:`run` of the same problem.
     """
     plan = _plan(problem)
     if plan.few or not plan.rough:
         return False, ()
     n_helpers = _count_helpers(plan)
-    made = _prepare(problem, plan, muster(n_helpers), n_helpers)
+    prepared = _prepare(problem, plan, muster(n_helpers), n_helpers)
     first = plan._replace(n_panels=1, panels=1, together=1, n_turns=1, at_once=1, threads=1)
-    failures = _attend(problem, first, problem.empty_answer(), made)[1]
-    return bool((failures <= 0).all()), (None, made)
+    failures = _attend(problem, first, problem.empty_answer(), prepared)[1]
+    return bool((failures <= 0).all()), (None, prepared)
 
 
-def run(problem: Problem, answer: Answer | None = None, made: Made | None = None) -> Answer:
+def run(
+    problem: Problem, answer: Answer | None = None, prepared: _Prepared | None = None
+) -> Answer:
     """Means, first winners and winner counts of every query, in ``answer`` if given.
 
-    ``made`` is from :func:`bytes_serve` of this very problem.
+    ``prepared`` is from :func:`bytes_serve` of this very problem.
     """
     if 0 in problem.query.shape[:2] or problem.n_batch * problem.n_keys == 0:
         return problem.no_keys_answer()
     if answer is None:
         answer = problem.empty_answer()
-    _attend(problem, _plan(problem), answer, made)
+    _attend(problem, _plan(problem), answer, prepared)
     return answer
 
 
@@ -150,7 +152,7 @@ def _count_helpers(plan: Plan) -> int:
 
 
 def _attend(
-    problem: Problem, plan: Plan, answer: Answer, made: Made | None = None
+    problem: Problem, plan: Plan, answer: Answer, prepared: _Prepared | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Share the turns out, so many at a time that an interruption is heard between.
 
@@ -183,7 +185,7 @@ def _attend(
     if plan.few:
         _screen_few(problem, plan, run_job, n_helpers, how)
     slack = _slack(problem.query.shape[2], problem.query.dtype)
-    turned, rough = made or _prepare(problem, plan, run_job, n_helpers)
+    turned, rough = prepared or _prepare(problem, plan, run_job, n_helpers)
     inputs = (*_inputs(problem), slack, readonly(problem.key_peak), turned)
     if plan.few:
         for begin, end in _shares(problem.n_batch, plan):
@@ -299,7 +301,7 @@ def _least_peak(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).tiny) * 2.0**20
 
 
-def _prepare(problem: Problem, plan: Plan, run_job: int, n_helpers: int) -> Made:
+def _prepare(problem: Problem, plan: Plan, run_job: int, n_helpers: int) -> _Prepared:
     """Keys turned and in bytes, where the plan says so.
 
     With the latter their units and lengths, and the places for queries in bytes.

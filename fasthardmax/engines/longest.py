@@ -164,7 +164,7 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
         if radius >= before:
             break
     part = _part(bare, b, None, _longer(lengths, radius))
-    if not direct.bytes_serve(part):
+    if not direct.bytes_serve(part)[0]:
         work = work._replace(pair=_pair(problem, bytes_serve=False))
         radius, rest = _aim(reach, lengths, work)
     return fixed + rest, Start(lengths, radius)
