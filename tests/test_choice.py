@@ -9,8 +9,11 @@ import pytest
 
 from fasthardmax._assemble import attention_problem
 from fasthardmax.engines import ENGINES, SELECTIVE, _choice, direct
+from fasthardmax.engines import cones as cones_engine
+from fasthardmax.engines import longest as longest_engine
 from fasthardmax.engines import pruned as pruned_engine
 from fasthardmax.engines._forecast import Forecast
+from fasthardmax.engines._pruned_glance import glance
 from fasthardmax.engines._vectors import MULTIPLIES_BYTES
 
 SCRIPT = """
@@ -130,21 +133,108 @@ def test_the_data_decide(load):
     ("pruned", "serve", "expected"),
     [(5, False, "pruned"), (50, False, "pruned"), (50, True, "direct"), (500, False, "direct")],
 )
-def test_bytes_are_tried_where_that_decides(load, monkeypatch, pruned, serve, expected):
+def test_bytes_are_tried_before_others_look(load, monkeypatch, pruned, serve, expected):
     """All pairs take 10 in bytes and 100 without."""
     load("direct", "pruned")
-    tried = []
+    tried, rivals = [], []
     monkeypatch.setattr(
         direct, "forecast", lambda problem, bytes_serve=True: 100 - 90 * bytes_serve
     )
     monkeypatch.setattr(
         direct, "bytes_serve", lambda problem: tried.append(problem) or (serve, ("rounded",))
     )
-    monkeypatch.setattr(pruned_engine, "forecast", lambda *_: Forecast(pruned))
+    monkeypatch.setattr(
+        pruned_engine,
+        "forecast",
+        lambda problem, all_pairs, rival: rivals.append(rival) or Forecast(pruned),
+    )
+    monkeypatch.setattr(pruned_engine, "promise", lambda problem, all_pairs, rival: 0.8 * rival)
     choice = _choice.choose(problem(20_000, 8))
     assert choice.engine.name == expected
-    assert bool(tried) == (pruned == 50)
-    assert choice.prepared == (("rounded",) if serve else ())
+    assert len(tried) == 1
+    assert rivals == [10 if serve else 100]
+    assert choice.prepared == (("rounded",) if expected == "direct" else ())
+
+
+def test_what_loses_to_all_pairs_does_not_keep_others_from_a_look(load, monkeypatch):
+    load("direct", "longest", "pruned")
+    monkeypatch.setattr(direct, "forecast", lambda problem, bytes_serve=True: 100)
+    for engine, promised in ((longest_engine, 120), (pruned_engine, 70)):
+        monkeypatch.setattr(engine, "forecast", lambda *_, promised=promised: Forecast(promised))
+    monkeypatch.setattr(pruned_engine, "promise", lambda *_: 70)
+    assert chosen(problem(20_000, 8)) == "pruned"
+
+
+def test_cones_are_asked_before_bytes_are_tried(load, monkeypatch):
+    load("direct", "cones", "pruned")
+    monkeypatch.setattr(direct, "bytes_serve", lambda _: pytest.fail("they were"))
+    monkeypatch.setattr(direct, "forecast", lambda problem, bytes_serve=True: 40 - 20 * bytes_serve)
+    monkeypatch.setattr(cones_engine, "forecast", lambda *_: Forecast(1))
+    assert chosen(problem(20_000, 4)) == "cones"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-30, 1, 1e15])
+def test_a_glance_tells_clusters_from_a_sphere(dtype, scale):
+    rng = np.random.default_rng(0)
+    middles = rng.standard_normal((50, 12))
+    noise = rng.standard_normal((20_000, 12))
+    clusters = middles[rng.integers(50, size=20_000)] + 0.1 * noise
+    sphere = noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    assert glance(problem_of((scale * clusters).astype(dtype))) < 0.03
+    assert glance(problem_of((scale * sphere).astype(dtype))) > 0.3
+
+
+def test_a_glance_at_degenerate_points():
+    assert glance(problem(20_000, 8)) == 1, "all keys tie"
+    assert glance(problem_of(np.ones((1, 8)))) == 1
+    one = np.zeros((3000, 8))
+    one[1500] = 1
+    assert 0 <= glance(problem_of(one)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("promised", "longest", "looks", "expected"),
+    [
+        (20, 40, False, "pruned"),  # plainly, also beside the other's rival
+        (70, 50, False, "longest"),
+        (70, 60, True, "pruned"),  # the other does not look for long
+        (120, 80, False, "longest"),
+        (120, 130, False, "direct"),
+    ],
+)
+def test_a_glance_decides_who_looks(load, monkeypatch, promised, longest, looks, expected):
+    """All pairs take 100."""
+    load("direct", "longest", "pruned")
+    monkeypatch.setattr(direct, "forecast", lambda problem, bytes_serve=True: 100)
+    monkeypatch.setattr(pruned_engine, "promise", lambda *_: promised)
+    monkeypatch.setattr(
+        longest_engine,
+        "forecast",
+        lambda _, __, rival: Forecast(longest if rival > longest else np.inf),
+    )
+    looked = []
+    monkeypatch.setattr(
+        pruned_engine, "forecast", lambda *_: looked.append(True) or Forecast(promised)
+    )
+    assert chosen(problem(20_000, 8)) == expected
+    assert bool(looked) == looks
+
+
+@pytest.mark.parametrize(
+    ("share", "looks", "expected"),
+    [(0.001, False, "pruned"), (0.2, True, "pruned"), (0.9, False, "direct")],
+)
+def test_pruned_looks_only_where_a_glance_does_not_tell(load, monkeypatch, share, looks, expected):
+    load("direct", "pruned")
+    monkeypatch.setattr(direct, "bytes_serve", lambda _: (False, ()))
+    monkeypatch.setattr(pruned_engine, "glance", lambda _: share)
+    looked = []
+    monkeypatch.setattr(
+        pruned_engine, "estimate", lambda *_: looked.append(True) or (0.001, "prepared")
+    )
+    assert chosen(problem(20_000, 8)) == expected
+    assert bool(looked) == looks
 
 
 @pytest.mark.parametrize(
@@ -156,6 +246,7 @@ def test_bytes_may_take_longer(load, monkeypatch, others, expected):
     load("direct", *others)
     monkeypatch.setattr(direct, "forecast", lambda problem, bytes_serve=True: 90 + 10 * bytes_serve)
     monkeypatch.setattr(pruned_engine, "forecast", lambda *_: Forecast(others["pruned"]))
+    monkeypatch.setattr(pruned_engine, "promise", lambda *_: 60)
     points = problem(20_000, 8)
     assert chosen(points) == expected
     assert chosen(replace(points, is_causal=True)) == "direct"
@@ -181,7 +272,7 @@ def test_keys_in_bytes_are_taken_up(monkeypatch, num_threads):
     looked_at = problem_of(points, num_threads=num_threads)
     expected = bits(direct.run(looked_at))
     prepared = direct.bytes_serve(looked_at)[1]
-    monkeypatch.setattr(direct, "_round", lambda *_: pytest.fail("keys are rounded twice"))
+    monkeypatch.setattr(direct, "_prepare", lambda *_: pytest.fail("keys are prepared twice"))
     assert bits(direct.run(looked_at, *prepared)) == expected
 
 
@@ -209,7 +300,7 @@ def bits(answer):
 def test_a_run_from_what_the_look_made_gives_the_same_bits(load, monkeypatch, n_batch):
     """The keys' arrangement and the centres are taken up, for the first batch entry alone."""
     load("direct", "pruned")
-    monkeypatch.setattr(pruned_engine, "_WORTH_A_LOOK", {4: 0, 8: 0})
+    monkeypatch.setattr(pruned_engine, "_WORTH_A_LOOK", 0)
     points = np.random.default_rng(0).standard_normal((n_batch, 20_000, 5))
     points[-1, :7] = points[-1, 7:14]  # ties
     looked_at = problem_of(points[:, None])
@@ -229,7 +320,7 @@ def test_a_run_from_what_the_look_made_gives_the_same_bits(load, monkeypatch, n_
 
 def test_what_a_look_made_serves_no_other_problem(load, monkeypatch):
     load("direct", "pruned")
-    monkeypatch.setattr(pruned_engine, "_WORTH_A_LOOK", {4: 0, 8: 0})
+    monkeypatch.setattr(pruned_engine, "_WORTH_A_LOOK", 0)
     rng = np.random.default_rng(0)
     problems = [problem_of(rng.standard_normal((20_000, 5))) for _ in range(3)]
     given = []

@@ -240,7 +240,7 @@ def _forecast(points: Array) -> float:
 
 
 def test_forecast_tells_easy_from_hard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pruned, "_WORTH_A_LOOK", {4: 0, 8: 0})
+    monkeypatch.setattr(pruned, "_WORTH_A_LOOK", 0)
     easy, hard = (kind(10_000, 8, DTYPES[1]) for kind in (gaussian, sphere))
     assert _forecast(easy) < _forecast(hard)
     assert _forecast(easy) < 1

@@ -31,6 +31,11 @@ _MUCH = 0.5
 # Whether bytes serve is asked only for what takes less than this share of all pairs without them.
 _BETTER = 0.8
 _MODULES = {name: module_name(name) for name in (*ENGINES, *SELECTIVE)}
+# The engine that looks at little, and the one that tells by a glance what its look may promise.
+# Within a factor of two that is so, and only between does it look; nor does another for long that
+# cannot take less than this share of it.
+_FIRST, _GLANCING = "cones", "pruned"
+_SURER = 0.8
 _spent = 0
 
 
@@ -59,27 +64,33 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     _spent += 0 if small else work * calls
     if not _loaded("direct") and _spent < LOADING_WORK:
         return Choice(ENGINES["compiled"], "no other is loaded, which takes longer than this", {})
-    others: dict[str, str] = {}
+    able, others = _candidates(problem, small)
     direct = ENGINES["direct"].load()
     all_pairs, products = direct.forecast(problem), direct.forecast(problem, bytes_serve=False)
     forecasts: dict[str, Forecast] = {}
-    fastest = products
-    for name, engine in SELECTIVE.items():
-        if problem.keys.wait:
-            others[name] = "not asked: reading the keys takes longer than scoring them"
-            continue
-        if not _loaded(name) and (small or _spent < SELECTIVE_LOADING_WORK):
-            others[name] = "not loaded, which takes longer than this"
-            continue
-        able, others[name] = engine.can_run(problem)
-        if not able:
-            continue
-        rival = min(all_pairs, _MUCH * fastest) if forecasts else all_pairs
-        forecasts[name] = engine.load().forecast(problem, products, rival)
-        fastest = min(fastest, forecasts[name].nanoseconds)
-    # All pairs take longer where bytes do not serve, which is looked at where that would matter.
+    fastest = math.inf
+    promised: float | None = None
     rounded: tuple[Any, ...] = ()
-    if all_pairs <= fastest < _BETTER * products:
+    in_bytes = all_pairs < _BETTER * products  # as far as is known: whether they serve, data tell
+    for name in able:
+        # The first looks at little. What the others look at depends on what all pairs take.
+        if in_bytes and name != _FIRST and fastest >= all_pairs:
+            in_bytes = False
+            serve, rounded = direct.bytes_serve(problem)
+            all_pairs = all_pairs if serve else products
+        rival = _MUCH * fastest if fastest < all_pairs else all_pairs
+        if name != _FIRST and _GLANCING in able:
+            if promised is None:
+                promised = SELECTIVE[_GLANCING].load().promise(problem, products, rival)
+            if name != _GLANCING:
+                rival = min(rival, _SURER * promised)
+            elif not _MUCH * rival < promised < rival:
+                forecasts[name] = Forecast(promised if promised < rival else math.inf)
+                fastest = min(fastest, forecasts[name].nanoseconds)
+                continue
+        forecasts[name] = SELECTIVE[name].load().forecast(problem, products, rival)
+        fastest = min(fastest, forecasts[name].nanoseconds)
+    if in_bytes and all_pairs <= fastest < _BETTER * products:
         serve, rounded = direct.bytes_serve(problem)
         all_pairs = all_pairs if serve else products
     for name, (nanoseconds, _) in forecasts.items():
@@ -92,6 +103,21 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     if best is None or forecasts[best].nanoseconds >= all_pairs:
         return Choice(ENGINES["direct"], "no other promises to be faster", others, rounded)
     return Choice(SELECTIVE[best], others.pop(best), others, forecasts[best].prepared)
+
+
+def _candidates(problem: Problem, small: bool) -> tuple[list[str], dict[str, str]]:
+    """The engines to ask beside the direct one, and why not the others."""
+    able, others = [], {}
+    for name, engine in SELECTIVE.items():
+        if problem.keys.wait:
+            others[name] = "not asked: reading the keys takes longer than scoring them"
+        elif not _loaded(name) and (small or _spent < SELECTIVE_LOADING_WORK):
+            others[name] = "not loaded, which takes longer than this"
+        else:
+            can_run, others[name] = engine.can_run(problem)
+            if can_run:
+                able.append(name)
+    return able, others
 
 
 def resolve(name: str, problem: Problem) -> ModuleType:

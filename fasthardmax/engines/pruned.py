@@ -27,6 +27,7 @@ from ._arrays import readonly
 from ._decide import MOST_BLOCKS, TIES
 from ._forecast import Forecast
 from ._pruned_bytes import room_for_rough, round_keys
+from ._pruned_glance import glance
 from ._pruned_groups import (
     Candidates,
     Groups,
@@ -51,8 +52,8 @@ _SHORT = 1 << 13
 # all pairs. Fitted to 94 measurements on 14 kinds of points at d = 5..32, n = 2e4 to 6e4.
 _CALL, _ASK, _FEATURE = 3e6, 70.0, 4.4
 _NARROW = {8: 0.35, 4: 0.5}
-# And from how many multiply-adds on an estimate takes less than some 8 % of them.
-_WORTH_A_LOOK = {8: 1.5e9, 4: 3e9}
+# From how many multiply-adds on a glance takes less than some 3 % of them.
+_WORTH_A_LOOK = 1.5e9
 # A look ends after so many leaves if by then another engine plainly takes half as long, or even so
 # many times the share of pairs would leave it the slower one.
 _FEWEST_LEAVES, _PLAINLY = 4, 64
@@ -98,18 +99,38 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     """About how many nanoseconds :func:`run` takes on one core, if all pairs take ``all_pairs``.
 
     Another engine may take only ``rival``. Infinite where even grouping the queries would take as
-    long, and where :func:`estimate` would cost more than a few per cent of all pairs.
+    long, and where all pairs are few. A look takes some 1 to 3 ms: see :func:`promise` first.
     """
-    d, itemsize = problem.n_features, problem.dtype.itemsize
-    n_rows = problem.n_batch * problem.n_queries
-    grouping = _CALL + n_rows * (_ASK + _FEATURE * d * itemsize)
-    if grouping >= min(all_pairs, rival) or problem.n_pairs * (d + 2) < _WORTH_A_LOOK[itemsize]:
+    grouping, narrow = _grouping(problem), _NARROW[problem.dtype.itemsize]
+    if grouping >= min(all_pairs, rival) or not _worth_a_look(problem):
         return Forecast(math.inf)
     # The share s at which s + narrow sqrt(s) is what twice the rival's time leaves.
-    narrow, left = _NARROW[itemsize], (2 * rival - grouping) / all_pairs
+    left = (2 * rival - grouping) / all_pairs
     enough = (math.sqrt(narrow * narrow / 4 + left) - narrow / 2) ** 2
     share, prepared = estimate(problem, enough)
     return Forecast(grouping + all_pairs * (share + narrow * math.sqrt(share)), (prepared,))
+
+
+def promise(problem: Problem, all_pairs: float, rival: float) -> float:
+    """What :func:`forecast` may come to, by a glance that takes a tenth of its time or less.
+
+    Infinite where that would be infinite.
+    """
+    grouping = _grouping(problem)
+    if grouping >= min(all_pairs, rival) or not _worth_a_look(problem):
+        return math.inf
+    share = glance(problem)
+    return grouping + all_pairs * (share + _NARROW[problem.dtype.itemsize] * math.sqrt(share))
+
+
+def _grouping(problem: Problem) -> float:
+    """Nanoseconds of a call that needs hardly any pair."""
+    n_rows, d = problem.n_batch * problem.n_queries, problem.n_features
+    return _CALL + n_rows * (_ASK + _FEATURE * d * problem.dtype.itemsize)
+
+
+def _worth_a_look(problem: Problem) -> bool:
+    return problem.n_pairs * (problem.n_features + 2) >= _WORTH_A_LOOK
 
 
 def estimate(problem: Problem, enough: float = 1.0) -> tuple[float, Prepared | None]:
