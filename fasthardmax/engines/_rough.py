@@ -119,8 +119,11 @@ def pack_rough(
         for w in range(n_words):
             words[p, w * width + lane] = row_words[0, w]
         offset[p, lane] = (HALF_RANGE + 1) * total
-        if inverse > 0:
-            scale[p, lane] = unit / inverse
+        size = unit / inverse if inverse > 0 else number(0)
+        # No sum of products reaches 2 ** 14 times d. Exact scores may be smaller by far, where
+        # other features are large in keys than in queries: that these do not overflow says little.
+        if size > 0 and size * number(d * 2**15) < np.inf:
+            scale[p, lane] = size
             error = math.sqrt(kept) * near + rounding_length(missed, d) * far
             doubt[q, lane] = 2.001 * error * scale[p, lane]
         else:
