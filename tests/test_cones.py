@@ -129,6 +129,16 @@ def test_few_keys_far_out_that_no_sample_holds(d: int) -> None:
     _check(self_attention(points[None], np.ascontiguousarray(points[None, :200]), 2), direct)
 
 
+@pytest.mark.parametrize("d", [2, 4])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_keys_far_wider_in_one_feature_than_in_another(dtype: DType, d: int) -> None:
+    """So far that widths relative to the widest underflow."""
+    scale = float(np.finfo(dtype).max) ** (0.8 * np.resize([1, -1], d))
+    points = (gaussian(4000, d, DTYPES[1]) * scale).astype(dtype)
+    query = (gaussian(200, d, DTYPES[1]) / scale).astype(dtype)
+    _check(self_attention(points[None], query[None], 2))
+
+
 @pytest.mark.parametrize("kind", ["lattice", "near ties", "many zeros", "Gaussian"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_many_answers_are_written_like_few(

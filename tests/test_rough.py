@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import fasthardmax as fh
 from fasthardmax._assemble import attention_problem
-from fasthardmax.engines import _direct_plan, direct
+from fasthardmax.engines import _direct_plan, _pruned_bytes, direct
 from fasthardmax.engines._rough import HALF_RANGE, pack_rough, round_keys
 from fasthardmax.engines._vectors import MULTIPLIES_BYTES
 
@@ -122,6 +122,26 @@ def test_bytes_do_not_show(
     )
     assert_same_bits(found.indptr, expected.indptr)
     assert_same_bits(found.indices, expected.indices)
+
+
+@pytest.mark.parametrize("engine", ["direct", "pruned"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_keys_are_large_where_queries_are_small(
+    dtype: np.dtype[Any], engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No score is large, but the product of the largest magnitudes, which scales are of, is."""
+    monkeypatch.setattr(direct, "_BYTES_SIZE", 0)
+    monkeypatch.setattr(_pruned_bytes, "_LEAST_KEYS", 0)
+    query, key = _make("gaussian", "plain", 16, np.dtype(np.float64))
+    for largest in (0.75, 0.51, 0.499):  # about where the sum of the products overflows
+        scale = float(np.finfo(dtype).max) ** (largest * np.resize([1, -1], 16))
+        of_dtype = (query / scale).astype(dtype), (key * scale).astype(dtype)
+        expected, found = (
+            fh.hardmax_winners(*of_dtype, return_all=True, engine=name)
+            for name in ("reference", engine)
+        )
+        assert_same_bits(found.indptr, expected.indptr)
+        assert_same_bits(found.indices, expected.indices)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -217,7 +217,8 @@ def safe_radius(
     radius: float, middle: NDArray[Any], unit: NDArray[Any], relative: float, dtype: Any, box: bool
 ) -> float:  # fmt: skip
     """A radius of a body as ``outside`` takes it, less the margin of the keys inside; or 0."""
-    radius -= relative * (np.abs(middle).sum() + max(0.0, radius) * unit.sum()) / unit.min()
+    with np.errstate(all="ignore"):  # where one feature is so narrow that its unit underflows
+        radius -= relative * (np.abs(middle).sum() + max(0.0, radius) * unit.sum()) / unit.min()
     radius *= 1 - (8 * len(unit) + 64) * float(np.finfo(dtype).eps)
     if radius <= 2.0**-10:  # squares of much smaller numbers may underflow
         return 0.0

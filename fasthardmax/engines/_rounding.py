@@ -194,7 +194,14 @@ def round_panel(
             at = b.bitcast(place(13, p), offsets.type.as_pointer())
             b.store(offsets, at).align = 4
             scales = b.fdiv(rows.broadcast(unit), inverse)
-            rows.store(b.select(asked, scales, zero), place(14, p))
+            # No sum of products reaches 2 ** 14 times d. Exact scores may be smaller by far, where
+            # other features are large in keys than in queries: that these do not overflow says
+            # little.
+            most = b.sitofp(b.mul(rows.d, _I64(1 << 15)), rows.element)
+            finite = b.fmul(scales, rows.broadcast(most))
+            finite = b.fcmp_ordered("<", finite, rows.constant(float("inf")))
+            usable = b.and_(finite, b.fcmp_ordered(">", scales, zero))
+            rows.store(b.select(usable, scales, zero), place(14, p))
             # As ``rounding_length``, of the queries.
             length = rows.call("sqrt", rows.to_numbers(missed))
             length = b.fmul(length, rows.constant(1.0001 / PARTS))
@@ -202,7 +209,7 @@ def round_panel(
             own = b.fmul(rows.call("sqrt", rows.to_numbers(kept)), rows.broadcast(near))
             doubts = b.fadd(own, b.fmul(length, rows.broadcast(far)))
             doubts = b.fmul(b.fmul(doubts, scales), rows.constant(2.001))
-            rows.store(b.select(asked, doubts, rows.constant(float("inf"))), place(16, q))
+            rows.store(b.select(usable, doubts, rows.constant(float("inf"))), place(16, q))
 
         with cgutils.for_range_slice(b, _I64(0), n_lanes, _I64(bare.count)) as (lane, _):
             round_some(lane)
