@@ -17,10 +17,11 @@ from ._vectors import VECTOR_BYTES
 
 __all__ = [
     "Lanes",
+    "emit_across",
     "emit_scores",
     "emit_ties",
     "emit_top",
-    "emit_turned_scores",
+    "emit_turned",
     "fewest_keys",
     "reaching",
     "score_keys",
@@ -221,54 +222,34 @@ def emit_scores(lanes, query_data, key_data, d, first, end, out):
     b.position_at_end(done)
 
 
-def emit_turned_scores(lanes, query_data, key_data, d, n, out):
-    """IR that writes the scores of one query against ``n`` turned keys, in whole vectors."""
+def emit_turned(lanes, query_data, key_data, d, n_vectors):
+    """IR for the scores of one query against so many vectors of turned keys."""
     b = lanes.b
-    n_vectors = b.sdiv(b.add(n, _I64(lanes.count - 1)), _I64(lanes.count))
+    starts = [
+        b.gep(key_data, [b.mul(d, _I64(v * lanes.count))]) for v in range(n_vectors)
+    ]  # each ``d`` features of ``count`` keys
 
-    def products(starts, f):
+    def products(f):
         factor = lanes.broadcast(b.load(b.gep(query_data, [f])))
         place = b.mul(f, _I64(lanes.count))
         return [b.fmul(factor, lanes.load(b.gep(start, [place]))) for start in starts]
 
-    def sweep(begin, together):
-        """Score so many vectors at a time, from vector ``begin`` on; what is left after."""
-        before = b.block
-        head, body, added, more, scored, done = (
-            b.append_basic_block(name)
-            for name in ("vectors", "begun", "feature", "more", "scored", "swept")
-        )
-        b.branch(head)
-        b.position_at_end(head)
-        v = b.phi(_I64)
-        v.add_incoming(begin, before)
-        following = b.add(v, _I64(together))
-        b.cbranch(b.icmp_signed("<=", following, n_vectors), body, done)
-        b.position_at_end(body)
-        places = [b.mul(b.add(v, _I64(r)), _I64(lanes.count)) for r in range(together)]
-        starts = [b.gep(key_data, [b.mul(place, d)]) for place in places]
-        begun = products(starts, _I64(0))
-        b.branch(added)
-        b.position_at_end(added)
-        f, sums = b.phi(_I64), [b.phi(lanes.vector) for _ in starts]
-        f.add_incoming(_I64(1), body)
-        for phi, start in zip(sums, begun, strict=True):
-            phi.add_incoming(start, body)
-        b.cbranch(b.icmp_signed("<", f, d), more, scored)
-        b.position_at_end(scored)
-        for place, score in zip(places, sums, strict=True):
-            lanes.store(score, b.gep(out, [place]))
-        v.add_incoming(following, scored)
-        b.branch(head)
-        b.position_at_end(more)
-        for phi, product in zip(sums, products(starts, f), strict=True):
-            phi.add_incoming(b.fadd(phi, product), more)
-        f.add_incoming(b.add(f, _I64(1)), more)
-        b.branch(added)
-        b.position_at_end(done)
-        return v
-
-    sweep(sweep(_I64(0), 2), 1)
+    begun, before = products(_I64(0)), b.block
+    head, body, done = (b.append_basic_block(n) for n in ("features", "feature", "scored"))
+    b.branch(head)
+    b.position_at_end(head)
+    f, sums = b.phi(_I64), [b.phi(lanes.vector) for _ in starts]
+    b.cbranch(b.icmp_signed("<", f, d), body, done)
+    b.position_at_end(body)
+    grown, following = list(map(b.fadd, sums, products(f))), b.add(f, _I64(1))
+    b.branch(head)
+    f.add_incoming(_I64(1), before)
+    f.add_incoming(following, body)
+    for phi, start, value in zip(sums, begun, grown, strict=True):
+        phi.add_incoming(start, before)
+        phi.add_incoming(value, body)
+    b.position_at_end(done)
+    return sums
 
 
 @intrinsic
@@ -307,7 +288,12 @@ def emit_top(lanes, data, n):
     j.add_incoming(following, body)
     b.cbranch(b.icmp_signed("<", following, n), body, done)
     b.position_at_end(done)
-    top, width = larger, lanes.count
+    return emit_across(lanes, larger)
+
+
+def emit_across(lanes, top):
+    """IR for the largest number of a vector."""
+    b, width = lanes.b, lanes.count
     while width > 1:
         width //= 2
         half = lanes.shuffle(top, top, range(width, 2 * width))

@@ -13,7 +13,7 @@ from numba.extending import register_jitable
 
 from ._canonical import fewest_keys, score_keys, tied, top_score
 from ._jit import inlined, part
-from ._lone_blocks import WORD, decide_lone
+from ._lone_blocks import WORD, decide_lone, decide_lone_turned
 from ._table_search import hits, lone_hits, next_hit
 from ._vectors import VECTOR_BYTES, bit_count, highest_bit, itemsize_of, lowest_bit
 
@@ -132,7 +132,7 @@ def find_winners(
     )  # fmt: skip
 
 
-@part
+@inlined
 def forget_winners(i0, lanes, best, last, first, count):
     """Begin anew with a panel."""
     for lane in range(lanes):
@@ -211,10 +211,9 @@ def add_winners(
                     several |= np.uint64(1) << np.uint64(lane - column)
                     again |= np.uint64(best[lane] > -np.inf) << np.uint64(lane)
         if _is_turned(turned):
-            again |= decide_lone(
-                query, i0, turned, block, present, found, column, end, scores, best, last, first,
-                count,
-            )  # fmt: skip
+            again |= decide_lone_turned(
+                query, i0, turned, block, found, column, end, best, last, first, count
+            )
         else:
             again |= decide_lone(
                 query, i0, key, block, present, found, column, end, scores, best, last, first, count

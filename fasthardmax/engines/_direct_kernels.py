@@ -20,7 +20,7 @@ from ._decide import (
     pack,
     score_block,
 )
-from ._jit import compiled, part
+from ._jit import compiled, inlined, part
 from ._rough import count_reaching, lead_blocks, pack_rough, pays, raise_least, round_keys
 from ._rows import sweep
 from ._sharing import share_turns
@@ -158,7 +158,7 @@ def screen(
         panel += together
 
 
-@part
+@inlined
 def allow(packed, p, d, slack, key_peak, b, allowances, q):
     """How far below the best approximate score a winner's may lie, for each lane of panel p."""
     width = allowances.shape[1]
@@ -172,7 +172,7 @@ def allow(packed, p, d, slack, key_peak, b, allowances, q):
         allowances[q, lane] = slack[0] * allowances[q, lane] + slack[1]
 
 
-@part
+@inlined
 def _thresholds(lanes, rule, slack, allowances, doubts, tables, p, n_blocks, top, least):
     """The approximate score that each lane's winners must reach; inf where nothing is allowed.
 
@@ -313,10 +313,12 @@ def _prepare_turn(slot, number, key, inverse, rows, rounded, kept, missed, turne
     """Round or turn some keys of one entry of the batch, or both."""
     if len(rounded) > 0:
         round_keys(slot, number, key, inverse, rows, rounded, kept, missed)
-    if turned.shape[1] > 0:
+    n_turned = turned.shape[1] * turned.shape[3]
+    if n_turned > 0:
         per_entry = -(-key.shape[1] // rows)
         b, start = number // per_entry, number % per_entry * rows
-        turn_rows(key[b], start, min(start + rows, key.shape[1]), turned[b])
+        last = start + rows >= key.shape[1]
+        turn_rows(key[b], start, n_turned if last else start + rows, turned[b])
 
 
 @compiled

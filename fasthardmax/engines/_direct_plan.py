@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ._canonical import fewest_keys
 from ._decide import block_size
+from ._lone_blocks import MOST_TURNED
 from ._vectors import geometry, panel_of_sums
 
 __all__ = ["Plan", "Shape", "plan_for"]
@@ -119,7 +120,7 @@ def plan_for(problem: Shape) -> Plan:
 def _turned(problem: Shape, block: int) -> bool:
     """Whether so many queries look at keys that a copy of them pays; blocks are whole vectors."""
     return (
-        block % fewest_keys(problem.itemsize) == 0
+        block in [v * fewest_keys(problem.itemsize) for v in range(1, MOST_TURNED + 1)]
         and 1 <= problem.n_features <= _TURNED_TO
         and problem.n_batch * problem.n_queries * _LOOKS >= problem.n_entries * problem.n_keys
     )

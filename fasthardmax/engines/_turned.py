@@ -23,9 +23,9 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 @intrinsic
 def turn_rows(typingctx, key, start, stop, turned):
-    """Copy keys start..stop-1 to ``turned`` (vectors, d, ``fewest_keys``), NaN beyond the last.
+    """Copy keys start..stop-1 to ``turned`` (vectors, d, ``fewest_keys``), NaN beyond the last key.
 
-    ``start`` is where a vector begins, ``stop`` where one does or where the keys end.
+    ``start`` and ``stop`` are where vectors begin.
     """
 
     def codegen(context, builder, signature, args):
@@ -33,13 +33,14 @@ def turn_rows(typingctx, key, start, stop, turned):
         start, stop = args[1:3]
         bare = Lanes(context, b, key.dtype)
         data = bare.data(signature.args[3], args[3])
-        last = b.sub(stop, _I64(1))
+        n_keys = b.extract_value(context.make_array(key)(context, b, args[0]).shape, 0)
+        last = b.sub(n_keys, _I64(1))
         own = ir.Constant(ir.VectorType(_I64, bare.count), list(range(bare.count)))
         blank = ir.Constant(bare.vector, [float("nan")] * bare.count)
 
         def turn(first):
             rows = Rows(context, b, key, args[0], first, last)
-            left = b.insert_element(own, b.sub(stop, first), _I32(0))
+            left = b.insert_element(own, b.sub(n_keys, first), _I32(0))
             present = b.icmp_signed("<", own, rows.shuffle(left, left, [0] * rows.count))
             to = b.mul(first, rows.d)  # vectors of ``count`` rows with d features of as many each
 

@@ -308,7 +308,8 @@ def _prepare(problem: Problem, plan: Plan, run_job: int, n_helpers: int) -> _Pre
     """
     (n_entries, n_keys, d), dtype = problem.keys.unchecked.shape, problem.dtype
     lanes, in_bytes = fewest_keys(dtype.itemsize), plan.rough and not plan.few
-    turned = np.empty((n_entries, -(-n_keys // lanes) if plan.turned else 0, d, lanes), dtype)
+    n_vectors = plan.n_blocks * plan.block // lanes if plan.turned else 0
+    turned = np.empty((n_entries, n_vectors, d, lanes), dtype)
     if not (plan.turned or in_bytes):
         return turned, None
     n_bytes = -(-d // 4) * 4
