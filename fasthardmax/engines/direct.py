@@ -41,7 +41,7 @@ _BY_ROWS = 4
 # feature, in float64; for each query. Then the same in bytes, where those serve, whatever the
 # dtype. And what all cores wait for.
 _PAIR, _PAIR_FEATURE, _QUERY = 0.013, 0.016, 20.0
-_BYTES_PAIR, _BYTES_PAIR_FEATURE, _BYTES_QUERY = 0.006, 0.0025, 220.0
+_BYTES_PAIR, _BYTES_PAIR_FEATURE, _BYTES_QUERY = 0.006, 0.0025, 120.0
 _CALL = 5e4
 # Masks that are absent: never read, of the type of those that are present.
 _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
@@ -61,14 +61,17 @@ def forecast(problem: Problem, bytes_serve: bool = True) -> float:
 
     Whether screening in bytes serves depends on the data: seldom where many keys are near ties.
     """
-    d, n_rows = problem.n_features, problem.n_batch * problem.n_queries
-    call = _CALL * n_cores(problem.num_threads)
+    n_rows = problem.n_batch * problem.n_queries
+    pair, query = costs(problem, bytes_serve)
+    return _CALL * n_cores(problem.num_threads) + problem.n_pairs * pair + n_rows * query
+
+
+def costs(problem: Problem, bytes_serve: bool = True) -> tuple[float, float]:
+    """Nanoseconds of one core for each pair, and for each query beside them; see forecast."""
+    d = problem.n_features
     if bytes_serve and _in_bytes(problem):
-        return (
-            call + problem.n_pairs * (_BYTES_PAIR + _BYTES_PAIR_FEATURE * d) + n_rows * _BYTES_QUERY
-        )
-    each = (_PAIR + _PAIR_FEATURE * d) * problem.dtype.itemsize / 8
-    return call + problem.n_pairs * each + n_rows * _QUERY
+        return _BYTES_PAIR + _BYTES_PAIR_FEATURE * d, _BYTES_QUERY
+    return (_PAIR + _PAIR_FEATURE * d) * problem.dtype.itemsize / 8, _QUERY
 
 
 def bytes_serve(problem: Problem) -> tuple[bool, tuple[Any, ...]]:

@@ -35,7 +35,7 @@ _QUERIES, _KEYS, _LOOKS, _ROUNDS = 128, 1 << 11, 3, 3
 _MOST = 0.75
 # What a call takes, in nanoseconds of one core (measured): what all cores wait for, and in each
 # further round; for each number in the keys; and for each query and round beside its pairs.
-_CALL, _ROUND, _NUMBER, _ASK = 3e5, 1.5e5, 1.0, 130.0
+_CALL, _ROUND, _NUMBER, _ASK = 3e5, 1e5, 1.0, 40.0
 # All pairs of fewer multiply-adds take less than some 30 looks.
 _WORTH_A_LOOK = 4e9
 
@@ -143,7 +143,7 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
     if middle is None or fixed > rival:
         return math.inf, None
     bare = replace(problem, value=problem.value[..., :0])
-    work = _Work(n_queries, n_keys, _pair(problem), _ROUND * cores)
+    work = _Work(n_queries, n_keys, *direct.costs(problem), _ROUND * cores)
     lengths = measure(sample, middle, 1)
     reach = _ask(bare, b, rows, some, middle).reach
     if n_keys > len(some):
@@ -165,7 +165,7 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
             break
     part = _part(bare, b, None, _longer(lengths, radius))
     if not direct.bytes_serve(part)[0]:
-        work = work._replace(pair=_pair(problem, bytes_serve=False))
+        work = _Work(n_queries, n_keys, *direct.costs(problem, bytes_serve=False), work.again)
         radius, rest = _aim(reach, lengths, work)
     return fixed + rest, Start(lengths, radius)
 
@@ -176,12 +176,8 @@ class _Work(NamedTuple):
     n_queries: int
     n_keys: int
     pair: float  # nanoseconds of a core for each
+    query: float  # and for each query beside
     again: float  # and for another round
-
-
-def _pair(problem: Problem, bytes_serve: bool = True) -> float:
-    """Nanoseconds of a core for each pair of a query and a key."""
-    return direct.forecast(problem, bytes_serve) / problem.n_pairs
 
 
 def _aim(reach: NDArray[np.float64], lengths: Lengths, work: _Work) -> tuple[float, float]:
@@ -197,7 +193,7 @@ def _aim(reach: NDArray[np.float64], lengths: Lengths, work: _Work) -> tuple[flo
     if n < work.n_queries:
         left += 0.5 / n  # beyond the sample some will need more
     left[share == 1] = 0
-    once = _ASK + work.pair * work.n_keys * share
+    once = _ASK + work.query + work.pair * work.n_keys * share
     cost = work.n_queries * (once + left * once[-1]) + work.again * (left > 0)
     best = int(np.argmin(cost))
     return float(radius[best]), float(cost[best])
@@ -222,8 +218,7 @@ def _ask_all(
         yield _ask(problem, b, rows, None, None, whole)
         return
     lengths, radius = start
-    n_keys = problem.n_keys
-    again = _ROUND * n_cores(problem.num_threads)
+    work = _Work(0, problem.n_keys, *direct.costs(problem), _ROUND * n_cores(problem.num_threads))
     for turn in range(_ROUNDS + 1):
         asked = _ask(problem, b, rows, _longer(lengths, radius), lengths.middle, whole, radius)
         yield asked
@@ -234,7 +229,7 @@ def _ask_all(
         radius = float(reach.min())
         if turn + 1 < _ROUNDS:
             few = reach[:: -(-len(reach) // _QUERIES)]
-            radius = _aim(few, lengths, _Work(len(rows), n_keys, _pair(problem), again))[0]
+            radius = _aim(few, lengths, work._replace(n_queries=len(rows)))[0]
 
 
 def _part(
