@@ -12,6 +12,8 @@ import fasthardmax as fh
 from fasthardmax._assemble import attention_problem
 from fasthardmax.engines import _direct_plan, direct
 from fasthardmax.engines._canonical import fewest_keys, reaching, score_keys, top_score
+from fasthardmax.engines._turned import turn_rows
+from fasthardmax.engines._vectors import copy_row
 from fasthardmax.numerics import canonical_scores
 
 from .compare import assert_same_bits
@@ -185,3 +187,40 @@ def test_a_view_of_the_keys_as_queries(engine):
     for query in (key[:], key[:150], key[::-1], key.reshape(3, 200).T, key[1:]):
         expected = fh.hardmax_attention(query, key, key, engine="reference")
         assert_same_bits(fh.hardmax_attention(query, key, key, engine=engine), expected)
+
+
+@njit
+def turn_and_copy(key, starts, turned, order, copied):
+    """Turn keys run by run; copy rows in some order."""
+    for at in range(len(starts) - 1):
+        turn_rows(key, starts[at], starts[at + 1], turned)
+    for j, i in enumerate(order):
+        copy_row(key, i, copied, j)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 8, 15, 16, 17, 33])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_turned_and_copied_keys_are_the_keys(dtype, d):
+    """In whole vectors, with NaN beyond the last key; nothing beyond the rows is written."""
+    rng = np.random.default_rng(d)
+    lanes = fewest_keys(np.dtype(dtype).itemsize)
+    for n in (1, lanes - 1, lanes, lanes + 1, 3 * lanes + 2):
+        key = rng.standard_normal((n, d)).astype(dtype)
+        n_vectors = -(-n // lanes) + 1
+        turned = np.zeros((n_vectors, d, lanes), dtype)
+        starts = np.arange(n_vectors + 1) * lanes
+        order = rng.permutation(n)
+        copied = np.full((n + 1, d), 7, dtype)
+        turn_and_copy(key, starts, turned, order, copied[:n])
+        assert_same_bits(turned.transpose(0, 2, 1).reshape(-1, d)[:n].copy(), key)
+        assert np.isnan(turned.transpose(0, 2, 1).reshape(-1, d)[n:]).all()
+        assert_same_bits(copied[:n].copy(), key[order])
+        assert (copied[n] == 7).all()
+
+
+def test_keys_are_turned_where_many_ask():
+    """What is looked at in registers, and what is not: both are run by the tests of engines."""
+    key = np.random.default_rng(0).standard_normal((300, 4))
+    assert direct._plan(problem_of(key, key)).turned
+    assert not direct._plan(problem_of(key[:20], key)).turned
+    assert not direct._plan(problem_of(key, key, attn_mask=np.ones((300, 300), bool))).turned

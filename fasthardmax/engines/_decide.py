@@ -15,7 +15,7 @@ from ._canonical import fewest_keys, score_keys, tied, top_score
 from ._jit import inlined, part
 from ._lone_blocks import WORD, decide_lone, decide_lone_turned
 from ._table_search import hits, lone_hits, next_hit
-from ._vectors import VECTOR_BYTES, bit_count, highest_bit, itemsize_of, lowest_bit
+from ._vectors import VECTOR_BYTES, bit_count, copy_row, highest_bit, itemsize_of, lowest_bit
 
 __all__ = [
     "ADDED",
@@ -253,9 +253,7 @@ def average_winners(
             for c in range(n_values):
                 mean[at, c] = 0
             continue
-        source = _row(keys, last[lane] if ties == _LAST else first[i])
-        for c in range(n_values):
-            mean[at, c] = value[source, c]
+        copy_row(value, _row(keys, last[lane] if ties == _LAST else first[i]), mean, at)
         if ties != _MEAN or count[i] < 2:
             continue
         if last[lane] - first[i] + 1 == count[i]:

@@ -20,11 +20,12 @@ _AT_ONCE = 1 << 33  # and of a thread between two looks for an interruption: som
 # At most so many packed panels share each run of keys, and its bytes: best for every d measured.
 _TOGETHER = 8
 _KEY_BYTES = 1 << 16
-_TABLE_BYTES = 1 << 21  # the tables of one range: written once, read twice
+_TABLE_BYTES = 1 << 19  # the tables of one range: written once, read a few times
 # Bytes of keys in a turn, where keys are shared out.
 _KEYS_PER_TURN = 1 << 20
-# Features of keys that are turned; for how many keys one query's look must pay.
-_TURNED_TO, _LOOKS = 64, 4
+# Features of keys that are turned; for how many keys one query's look must pay; and what a look at
+# other keys costs beside one at these.
+_TURNED_TO, _LOOKS, _CHEAPER = 64, 4, 2
 _MORE_LOOKS = 3  # blocks scored again for each query, where there would be one
 
 
@@ -79,10 +80,14 @@ def plan_for(problem: Shape) -> Plan:
     )
     n_panels = problem.n_batch * -(-problem.n_queries // width)
     block = block_size(n_keys, _MORE_LOOKS * d if rough else d, itemsize)
-    n_blocks = -(-n_keys // block)
     panel_work = width * n_keys * (d + 2)
     threads = problem.num_threads if n_panels * panel_work > _THREAD_WORK else 1
     few = problem.wait or 1 < threads > n_panels
+    turned = not (few or problem.masked) and _turned(problem, block)
+    if turned:
+        looked_at = (_MORE_LOOKS * d if rough else d) // _CHEAPER
+        block = min(block_size(n_keys, looked_at, itemsize), MOST_TURNED * fewest_keys(itemsize))
+    n_blocks = -(-n_keys // block)
     if few:
         n_entries = problem.n_entries
         turns = max(1, -(-4 * threads // n_entries))
@@ -110,7 +115,7 @@ def plan_for(problem: Shape) -> Plan:
         few=few,
         stride=max(1, _KEY_BYTES // (block * max(1, d) * (1 if rough else itemsize))),
         rough=rough,
-        turned=not (few or problem.masked) and _turned(problem, block),
+        turned=turned,
         threads=threads,
         n_turns=n_turns,
         at_once=threads * max(1, _AT_ONCE * n_turns // (n_panels * panel_work)),

@@ -21,6 +21,7 @@ __all__ = [
     "MULTIPLIES_BYTES",
     "VECTOR_BYTES",
     "bit_count",
+    "copy_row",
     "geometry",
     "highest_bit",
     "itemsize_of",
@@ -289,6 +290,53 @@ def prefetch(typingctx, key, row):
         return context.get_dummy_value()
 
     return types.void(key, types.intp), codegen
+
+
+@intrinsic
+def copy_row(typingctx, source, i, target, j):
+    """``target[j] = source[i]``, whose numbers lie side by side: rows are short, and the call long.
+
+    In vectors of which the last is cut, so that no number of features takes another branch.
+    """
+    itemsize = source.dtype.bitwidth // 8
+    lanes = VECTOR_BYTES // itemsize
+    element = ir.FloatType() if itemsize == 4 else ir.DoubleType()
+    vector, numbers = ir.VectorType(element, lanes), ir.VectorType(ir.IntType(64), lanes)
+
+    def codegen(context, b, signature, args):
+        i32, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        mask = ir.VectorType(ir.IntType(1), lanes)
+        pointer, name = vector.as_pointer(), f"v{lanes}f{8 * itemsize}.p0"
+        load, store = (
+            cgutils.get_or_insert_function(
+                b.module, ir.FunctionType(result, kinds), f"llvm.masked.{verb}.{name}"
+            )
+            for verb, result, kinds in (
+                ("load", vector, [pointer, i32, mask, vector]),
+                ("store", ir.VoidType(), [vector, pointer, i32, mask]),
+            )
+        )
+        arrays = [context.make_array(signature.args[at])(context, b, args[at]) for at in (0, 2)]
+        rows = [
+            b.gep(
+                b.bitcast(array.data, byte),
+                [b.mul(args[at], cgutils.unpack_tuple(b, array.strides)[0])],
+            )
+            for array, at in zip(arrays, (1, 3), strict=True)
+        ]
+        size = b.extract_value(arrays[0].shape, 1)
+        own = ir.Constant(numbers, list(range(lanes)))
+        spread = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
+        with cgutils.for_range_slice(b, size.type(0), size, size.type(lanes)) as (c, _):
+            left = b.insert_element(own, b.sub(size, c), i32(0))
+            inside = b.icmp_signed("<", own, b.shuffle_vector(left, left, spread))
+            offset = b.mul(c, size.type(itemsize))
+            here, there = (b.bitcast(b.gep(row, [offset]), pointer) for row in rows)
+            row = b.call(load, [here, i32(itemsize), inside, ir.Constant(vector, [0.0] * lanes)])
+            b.call(store, [row, there, i32(itemsize), inside])
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, target, types.intp), codegen
 
 
 @intrinsic

@@ -31,9 +31,9 @@ from ._rough import HALF_RANGE, rounding_length
 from ._vectors import MULTIPLIES_BYTES, VECTOR_BYTES
 
 _LIST_WORK = 1 << 24  # multiply-adds of a turn that lists winners
-# Screening in bytes: features, rows of queries and keys, and bytes of keys, for which it pays; rows
-# in one turn.
-_BYTES_FROM, _BYTES_TO, _BYTES_ROWS, _BYTES_SIZE = 4, 1 << 16, 256, 1 << 16
+# Screening in bytes: features, rows of queries and keys, and bytes of keys, for which it pays
+# (measured); how many queries as dear the preparation of a call is; rows of keys in a turn of it.
+_BYTES_FROM, _BYTES_TO, _BYTES_ROWS, _BYTES_SIZE, _BYTES_CALL = 4, 1 << 16, 256, 24 << 10, 1000
 _ROWS_PREPARED = 512
 # Queries of one entry of keys that are scored one by one, along the keys.
 _BY_ROWS = 4
@@ -41,7 +41,7 @@ _BY_ROWS = 4
 # feature, in float64; for each query. Then the same in bytes, where those serve, whatever the
 # dtype. And what all cores wait for.
 _PAIR, _PAIR_FEATURE, _QUERY = 0.013, 0.016, 20.0
-_BYTES_PAIR, _BYTES_PAIR_FEATURE, _BYTES_QUERY = 0.006, 0.0025, 120.0
+_BYTES_PAIR, _BYTES_PAIR_FEATURE, _BYTES_QUERY = 0.006, 0.0025, 100.0
 _CALL = 5e4
 # Masks that are absent: never read, of the type of those that are present.
 _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
@@ -293,7 +293,8 @@ def _in_bytes(problem: Problem) -> bool:
         and _BYTES_FROM <= problem.n_features <= _BYTES_TO
         and problem.n_queries >= _BYTES_ROWS
         and problem.n_keys >= _BYTES_ROWS
-        and problem.n_keys * problem.n_features * problem.dtype.itemsize >= _BYTES_SIZE
+        and problem.n_keys * problem.n_features * problem.dtype.itemsize
+        >= _BYTES_SIZE * (1 + _BYTES_CALL / (problem.n_batch * problem.n_queries))
         and float(problem.key_peak.max(axis=1).min()) > _least_peak(problem.dtype)
     )
 
