@@ -31,9 +31,11 @@ def decide_lone(
     turned (vectors, d, ``fewest_keys``), and the blocks are whole vectors. Returns the bit set of
     the lanes that had winners before.
     """
-    turned = key.ndim == 3
+    turned = not isinstance(key, types.NoneType) and key.ndim == 3
 
     def codegen(context, b, signature, args):
+        if isinstance(key, types.NoneType):  # compiled where no keys are turned, and never run
+            return _I64(0)
         lanes = Lanes(context, b, query.dtype)
         query_data, key_data, founds, data, bests, lasts, firsts, counts = (
             lanes.data(signature.args[p], args[p]) for p in (0, 2, 5, 8, 9, 10, 11, 12)
