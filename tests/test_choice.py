@@ -120,6 +120,8 @@ def test_the_data_decide(load):
     rng = np.random.default_rng(0)
     wide = rng.standard_normal((40_000, 8))
     assert chosen(problem_of(wide)) == "pruned"
+    load("direct", "cones", "longest", "pruned")
+    assert chosen(problem_of(wide)) == "longest"
     on_a_sphere = wide[:, :6] / np.linalg.norm(wide[:, :6], axis=1, keepdims=True)
     choice = _choice.choose(problem_of(on_a_sphere))
     assert "cones" in choice.others  # every key wins somewhere

@@ -59,7 +59,7 @@ def _polygon(
     columns[:, : len(keys)], columns[:, len(keys) :] = keys.T, keys[:1].T
     low, high = columns.min(axis=1), columns.max(axis=1)
     orders = np.frexp(high / 2 - low / 2)[1]
-    if not (np.all(high > low) and np.ptp(orders) < _FARTHEST):
+    if not (np.all(high > low) and np.abs(orders).max() < _FARTHEST > np.ptp(orders)):
         return np.empty((0, 3))
     scale = np.ldexp(1.0, -orders)
     heads = np.empty(n_corners, np.int64)

@@ -1,12 +1,14 @@
 """Machine code that asks a cone index: find a query's cell and score its candidates.
 
-The note on Numba's disk cache in ``_vectors.py`` holds for this file and ``_cones_ties.py``.
+The note on Numba's disk cache in ``_vectors.py`` holds for this file, ``_cones_ties.py``
+and ``_cones_boxes.py``.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ._cones_boxes import tied_in_tree
 from ._cones_lanes import find_cells, settle_streams, stream
 from ._cones_ties import copy_row, scan, score_of, settle, sort
 from ._jit import compiled, inlined, part
@@ -81,52 +83,6 @@ def _leaf(query, i, node, low, high, at, dims):
     return node
 
 
-@inlined
-def _bound(query, i, boxes, b, dims):
-    """The canonical score of a box's best corner: rounding is monotone, so no key scores more."""
-    score = max(query[i, 0] * boxes[b, 0, 0], query[i, 0] * boxes[b, 1, 0])
-    for f in range(1, len(dims)):
-        score += max(query[i, f] * boxes[b, 0, f], query[i, f] * boxes[b, 1, f])
-    return score
-
-
-@part
-def _tied_in_tree(query, i, first, lists, boxes, keys, tied, nodes, bounds, dims):
-    """As :func:`_tied` over all candidates, the entries of ``lists`` from ``first`` on."""
-    n = len(lists) - first
-    bottom = len(boxes) // 2
-    nodes[0], bounds[0] = 1, np.inf
-    pending = 1
-    best = keys.dtype.type(-np.inf)
-    found = scored = 0
-    while pending:
-        pending -= 1
-        node = nodes[pending]
-        if bounds[pending] < best:
-            continue
-        if node < bottom:
-            left = _bound(query, i, boxes, 2 * node, dims)
-            right = _bound(query, i, boxes, 2 * node + 1, dims)
-            nodes[pending], bounds[pending] = 2 * node, left
-            nodes[pending + 1], bounds[pending + 1] = 2 * node + 1, right
-            if left > right:
-                nodes[pending], bounds[pending] = 2 * node + 1, right
-                nodes[pending + 1], bounds[pending + 1] = 2 * node, left
-            pending += 2
-            continue
-        start, stop = n * (node - bottom) // bottom, n * (node - bottom + 1) // bottom
-        scored += stop - start
-        for j in range(first + start, first + stop):
-            score = score_of(query, i, keys, lists[j], dims)
-            if score > best:
-                best = score
-                found = 0
-            if score == best:
-                tied[found] = lists[j]
-                found += 1
-    return found, scored
-
-
 @part
 def _find_leaves(query, begin, open_, n, entries, low, high, at, leaves, dims):
     """The leaf of each of the ``n`` queries in ``open_``, -1 for those too short for one."""
@@ -190,7 +146,7 @@ def find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims)
 def _tied(query, i, leaf, low, high, lists, boxes, keys, tied, nodes, bounds, dims):
     """Write the winning candidates of query i to ``tied``; how many, and how many were scored."""
     if high[leaf] == 0:
-        return _tied_in_tree(query, i, low[leaf], lists, boxes, keys, tied, nodes, bounds, dims)
+        return tied_in_tree(query, i, low[leaf], lists, boxes, keys, tied, nodes, bounds, dims)
     start, stop = low[leaf], low[leaf] + high[leaf]
     best = keys.dtype.type(-np.inf)
     found = 0

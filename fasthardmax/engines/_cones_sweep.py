@@ -20,6 +20,7 @@ from ._jit import compiled, inlined, part
 __all__ = ["cells", "flank", "intervals"]
 
 _DEPTH = 64
+_SAMPLE = 1 << 12
 
 
 @inlined
@@ -35,14 +36,14 @@ def _line(keys, i, f, frame):
 def flank(keys, f, frame, end, kept, slopes):
     """Write to ``kept`` which keys (n, 2) may win on a face, and their slopes; returns how many.
 
-    The face has t in [-end, end]. Those that lose on both of its halves to the best key at an end
-    or in the middle are left out. ``frame`` holds the face's sign, the two powers of two by which
-    keys are scaled, and the factors of their margins.
+    The face has t in [-end, end]. Those that lose on both of its halves to the best of a sample at
+    an end or in the middle are left out. ``frame`` holds the face's sign, the two powers of two by
+    which keys are scaled, and the factors of their margins.
     """
     n = len(keys)
     tops = np.full(3, -np.inf)
     heads = np.zeros(3, np.int64)
-    for i in range(n):
+    for i in range(0, n, max(1, n // _SAMPLE)):
         g0, g1, e = _line(keys, i, f, frame)
         for a in range(3):
             score = g0 + (a - 1) * end * g1 - e

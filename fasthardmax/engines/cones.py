@@ -35,7 +35,7 @@ _STREAMED = 1 << 22  # bytes: larger answers go past the caches
 # number of features: what all cores wait for; for each key and for each query where most keys are
 # soon left out, and for each key times the square of the share that is not. With five features or
 # six another engine is faster.
-_CALL = {1: 4e5, 2: 6e5, 3: 1.2e6, 4: 1.5e6}
+_CALL = {1: 4e5, 2: 3e5, 3: 1.2e6, 4: 1.5e6}
 _BUILD = {1: 20.0, 2: 50.0, 3: 25.0, 4: 25.0}
 _ASK = {1: 10.0, 2: 10.0, 3: 20.0, 4: 25.0}
 # In the plane the sweep takes about as long for all kinds of points.
@@ -139,6 +139,8 @@ def attend(
         parts = (*parts, readonly(index.packs), readonly(index.slack))
         answer, how = packing.attend, ()
 
+    parts = (*parts[:3], readonly(firsts), readonly(source), readonly(rows), *parts[3:])
+
     def work(start: int, stop: int) -> None:
         try:
             room = rooms.pop()
@@ -146,8 +148,8 @@ def attend(
             room = search.new_room(parts[0], mean)
         scored.append(
             answer(
-                query, key, value, *parts[:3], readonly(firsts), readonly(source), readonly(rows),
-                *parts[3:], _TIES[ties], room, *how, start, stop, mean, first, count, (0,) * d,
+                query, key, value, *parts, _TIES[ties], room, *how, start, stop, mean, first,
+                count, (0,) * d,
             )
         )  # fmt: skip
         rooms.append(room)
