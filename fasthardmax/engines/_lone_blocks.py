@@ -105,6 +105,8 @@ def decide_lone_turned(
     """
 
     def codegen(context, b, signature, args):
+        if isinstance(turned, types.NoneType):  # compiled where no keys are turned, and never run
+            return _I64(0)
         lanes = Lanes(context, b, query.dtype)
         query_data, key_data, founds, bests, lasts, firsts, counts = (
             lanes.data(signature.args[p], args[p]) for p in (0, 2, 4, 7, 8, 9, 10)
