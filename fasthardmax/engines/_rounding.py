@@ -69,7 +69,7 @@ class Rows(Lanes):
         place = b.bitcast(b.gep(pointer, [f]), quad.as_pointer())
         return b.call(load, [place, _I32(self.itemsize), inside, ir.Constant(quad, [0.0] * _WORD)])
 
-    def tile(self, f):
+    def columns(self, f):
         """The vectors of features f..f+3."""
         return self.transposed([self.four(row, f) for row in self.pointers])
 
@@ -102,7 +102,7 @@ class Rows(Lanes):
         def grow(word, sums):
             kept = missed = total = self.constant(0.0)
             packed = None
-            for t, x in enumerate(self.tile(b.mul(word, _I64(_WORD)))):
+            for t, x in enumerate(self.columns(b.mul(word, _I64(_WORD)))):
                 # fmuladd fuses where the machine can; the bound on what is left holds either way.
                 shifted = self.call("fmuladd", x, inverse, self.magic)
                 whole = b.fsub(shifted, self.magic)
@@ -167,7 +167,7 @@ def round_panel(
                 peak, reached = values
                 f = b.mul(word, _I64(_WORD))
                 factors = rows.four(key_peaks, f) if key_peaks is not None else None
-                for t, x in enumerate(rows.tile(f)):
+                for t, x in enumerate(rows.columns(f)):
                     size = rows.call("fabs", x)
                     peak = b.select(b.fcmp_ordered(">", size, peak), size, peak)
                     if factors is not None:

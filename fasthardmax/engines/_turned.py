@@ -46,7 +46,7 @@ def turn_rows(typingctx, key, start, stop, turned):
 
             def write(word, _):
                 f = b.mul(word, _I64(_TILE))
-                for t, x in enumerate(rows.tile(f)):
+                for t, x in enumerate(rows.columns(f)):
                     place = b.add(f, _I64(t))
                     with b.if_then(b.icmp_signed("<", place, rows.d), likely=True):
                         at = b.add(to, b.mul(place, _I64(rows.count)))
