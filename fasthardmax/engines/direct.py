@@ -35,6 +35,7 @@ _LIST_WORK = 1 << 24  # multiply-adds of a turn that lists winners
 # (measured); how many queries as dear the preparation of a call is; rows of keys in a turn of it.
 _BYTES_FROM, _BYTES_TO, _BYTES_ROWS, _BYTES_SIZE, _BYTES_CALL = 4, 1 << 16, 256, 24 << 10, 1000
 _ROWS_PREPARED = 512
+_PANELS_ASKED = 4  # whether bytes serve
 # Queries of one entry of keys that are scored one by one, along the keys.
 _BY_ROWS = 4
 # What a call takes, in nanoseconds of one core (measured): for each pair, and for each pair and
@@ -75,9 +76,9 @@ def costs(problem: Problem, bytes_serve: bool = True) -> tuple[float, float]:
 
 
 def bytes_serve(problem: Problem) -> tuple[bool, tuple[Any, ...]]:
-    """Whether screening in bytes leaves a first panel of queries few keys to look at.
+    """Whether screening in bytes leaves the first panels of queries few keys to look at.
 
-    Where it is tried at all; O(d) for each key and O(d) for each of some 50 n pairs. The keys in
+    Where it is tried at all; O(d) for each key and O(d) for each of some 200 n pairs. The keys in
     bytes, which take much of that, come with it for :func:`run` of the same problem.
     """
     plan = _plan(problem)
@@ -85,7 +86,11 @@ def bytes_serve(problem: Problem) -> tuple[bool, tuple[Any, ...]]:
         return False, ()
     n_helpers = _count_helpers(plan)
     prepared = _prepare(problem, plan, muster(n_helpers), n_helpers)
-    first = plan._replace(n_panels=1, panels=1, together=1, n_turns=1, at_once=1, threads=1)
+    few = min(_PANELS_ASKED, plan.n_panels)
+    together = min(few, plan.together)
+    first = plan._replace(
+        n_panels=few, panels=few, together=together, n_turns=1, at_once=1, threads=1
+    )
     failures = _attend(problem, first, problem.empty_answer(), prepared)[1]
     return bool((failures <= 0).all()), (None, prepared)
 
