@@ -23,9 +23,9 @@ _KEY_BYTES = 1 << 16
 _TABLE_BYTES = 1 << 19  # the tables of one range: written once, read a few times
 # Bytes of keys in a turn, where keys are shared out.
 _KEYS_PER_TURN = 1 << 20
-# Features of keys that are turned; for how many keys one query's look must pay; and what a look at
-# other keys costs beside one at these.
-_TURNED_TO, _LOOKS, _CHEAPER = 64, 4, 2
+# Features and bytes of keys that are turned, beyond which the copy takes longer than it saves; for
+# how many keys one query's look must pay; and what a look at other keys costs beside one at these.
+_TURNED_TO, _TURNED_BYTES, _LOOKS, _CHEAPER = 32, 1 << 23, 4, 2
 _MORE_LOOKS = 3  # blocks scored again for each query, where there would be one
 
 
@@ -124,10 +124,12 @@ def plan_for(problem: Shape) -> Plan:
 
 def _turned(problem: Shape, block: int) -> bool:
     """Whether so many queries look at keys that a copy of them pays; blocks are whole vectors."""
+    n_keys = problem.n_entries * problem.n_keys
     return (
         block in [v * fewest_keys(problem.itemsize) for v in range(1, MOST_TURNED + 1)]
         and 1 <= problem.n_features <= _TURNED_TO
-        and problem.n_batch * problem.n_queries * _LOOKS >= problem.n_entries * problem.n_keys
+        and n_keys * problem.n_features * problem.itemsize <= _TURNED_BYTES
+        and problem.n_batch * problem.n_queries * _LOOKS >= n_keys
     )
 
 
