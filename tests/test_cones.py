@@ -23,6 +23,7 @@ from fasthardmax.engines import (
     direct,
     reference,
 )
+from fasthardmax.engines._cones_divide import GROUPED
 from fasthardmax.index import HardmaxIndex
 
 from .cases import CASES
@@ -275,13 +276,44 @@ def test_share_of_a_sample_that_is_left() -> None:
     assert _cones_outer.share_left(HARD["all equal"](5000, 3, dtype)) < 0.01
 
 
-@pytest.mark.parametrize("listed", [0, 2])
+@pytest.mark.parametrize("longest", [0, 2, 4096])
 @pytest.mark.parametrize("d", [1, 2, 3, 5])
-def test_tree_of_boxes_does_not_show(d: int, listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_cones_index, "_LISTED", listed)
+def test_long_lists_do_not_show(d: int, longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a tree of boxes, over all keys or none, nor groups: all lists are long here."""
+    monkeypatch.setattr(_cones_index, "_LISTED", min(2, longest))
+    monkeypatch.setattr(_cones_index, "_LONGEST", longest)
+    monkeypatch.setattr(_cones_index, "_MORE_IN_PACKS", 1)
+    monkeypatch.setattr(_cones_index, "_WORTH_GROUPS", 1000)
     for kind in ("Gaussian", "sphere", "lattice", "duplicates", "near ties"):
         points = HARD[kind](700, d, DTYPES[0])
         _check(self_attention(points[None], points[None], 1))
+        _check(self_attention(points[None], points[None, :20], 1))
+
+
+def _around_one_vector(n: int, d: int, dtype: DType) -> Array:
+    """Points that rounding hardly tells apart."""
+    rng = seeded(f"around {n} {d}")
+    base = np.linspace(0.3, 1.4, d).astype(dtype)
+    return base + rng.integers(-50, 51, (n, d)).astype(dtype) * np.spacing(base)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("d", [3, 4])
+def test_cells_are_divided_where_queries_fall(d: int, dtype: DType) -> None:
+    """In one direction they get a long list, in groups; all others find no list, and are right."""
+    keys, query = (_around_one_vector(n, d, dtype) for n in (20_000, 5000))
+    problem = self_attention(keys[None], query[None], 2)
+    index = cones._index(problem, 0)
+    assert (index.high >= GROUPED).any() == (d == 3)  # with more features they are short
+    assert (index.high == 0).sum() >= 2 * d - 1
+    assert len(index.boxes) == 2  # no tree for hardly any query
+    _check(problem, direct)
+    none, first, count = keys[:, :0], np.empty(2000, np.int64), np.empty(2000, np.int64)
+    others = gaussian(2000, d, dtype)
+    cones.attend(index, others, keys, none, "mean", 2, none[:2000].copy(), first, count)
+    expected = hardmax_winners(others, keys, engine="direct")
+    np.testing.assert_array_equal(first, expected.first)
+    np.testing.assert_array_equal(count, expected.count)
 
 
 def test_refusals() -> None:

@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 from numba import njit
 
+from fasthardmax.engines import _cones_divide as dividing
 from fasthardmax.engines import _cones_index as index
 from fasthardmax.engines import _cones_kernels as kernels
+from fasthardmax.engines import _cones_long as longer
+from fasthardmax.engines import _cones_search as search
 from fasthardmax.engines import _cones_sweep as sweeping
 from fasthardmax.engines import cones
+from fasthardmax.engines._cones_divide import GROUPED
 from fasthardmax.engines._cones_lanes import settle_streams, stream
 from fasthardmax.engines._cones_radius import inner_radius
 from fasthardmax.engines._cones_shell import outer_keys
-from fasthardmax.engines._cones_vectors import LANES
+from fasthardmax.engines._cones_vectors import LANES, PACK
 from fasthardmax.numerics import canonical_scores
 
 from .clouds import DTYPES, ball, circle, gaussian, seeded, ulp_neighbours
@@ -97,6 +101,90 @@ def test_screening_tells_winners_from_near_ties() -> None:
     np.testing.assert_array_equal(first_winners(built), expected)
     blind = built._replace(slack=np.zeros_like(built.slack))
     assert (first_winners(blind) != expected).any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("d", [3, 5])
+def test_groups_hold_the_winners_of_a_list(d: int, dtype: np.dtype) -> None:
+    """All of them, ties included, of several lists of any length; most groups are passed over."""
+    keys = np.round(gaussian(3000, d, dtype) * dtype.type(8))  # many tie
+    lengths = np.array([0, PACK, 700, -1, 1, 2 * PACK + 3], np.int32)  # -1: a node, no list
+    high = np.where(lengths > 0, lengths + GROUPED, lengths).astype(np.int32)
+    rng = seeded(f"groups {d}")
+    lists = rng.permutation(len(keys))[: lengths.clip(0).sum()].astype(np.int32)
+    low = np.concatenate([[0], np.cumsum(lengths.clip(0))[:-1]]).astype(np.int32)
+    named = [set(lists[i : i + max(n, 0)].tolist()) for i, n in zip(low, lengths, strict=True)]
+    n_groups = int((-(-lengths.clip(0) // PACK)).sum())
+    long = np.empty(n_groups * PACK, np.int32)
+    columns = np.empty((n_groups, d, PACK), dtype)
+    corners = np.zeros((2, d, n_groups + PACK), dtype)
+    longer.group(keys, lists, low, high, long, columns, corners, (0,) * d)
+
+    @njit
+    def find(query, i, start, n, tied, room, dims):
+        return longer.tied_in_groups(query, i, start, n, long, columns, corners, tied, room, dims)
+
+    query = np.round(gaussian(40, d, dtype) * dtype.type(2))
+    scores = canonical_scores(query, keys)
+    tied, room = np.empty(len(keys), np.int32), np.empty(longer.ROOM, dtype)
+    for leaf in np.flatnonzero(lengths > 0):
+        there = np.array(sorted(named[leaf]))
+        scored = 0
+        for i in range(len(query)):
+            found, more = find(query, i, low[leaf], lengths[leaf], tied, room, (0,) * d)
+            best = scores[i, there].max()
+            assert set(tied[:found].tolist()) == set(there[scores[i, there] == best].tolist())
+            assert len(set(tied[:found].tolist())) == found
+            scored += more
+        assert lengths[leaf] < 700 or scored < len(query) * lengths[leaf] / 2
+
+
+def test_asked_are_sorted_by_face() -> None:
+    queries = np.concatenate([gaussian(50, 3, DTYPES[0]), np.zeros((2, 3), np.float32)])
+    placed, starts = np.empty((52, 2)), np.empty(7, np.int64)
+    dividing.place(queries, placed, starts)
+    assert starts[0] == 0
+    assert starts[-1] == 50
+    faces = 2 * np.abs(queries).argmax(axis=1)
+    faces += queries[np.arange(52), faces // 2] < 0
+    for face in range(6):
+        here = queries[:50][faces[:50] == face]
+        f = face // 2
+        expected = np.delete(here, f, axis=1) / np.abs(here[:, [f]])
+        np.testing.assert_array_equal(placed[starts[face] : starts[face + 1]], expected)
+
+
+def test_a_large_tie_set_is_kept() -> None:
+    """What many candidates give is not computed anew because of queries between with few."""
+    axis = np.arange(-6.0, 7)
+    keys = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    built = index.build(keys, np.abs(keys).max(axis=0), 1)
+    query = np.concatenate([np.eye(3), np.round(3 * gaussian(300, 3, DTYPES[1]))])
+    room = search.new_room(built.candidates, np.empty((303, 0)))
+    parts = cones._searched(built)
+    firsts = built.members[built.spans[:-1]]
+    none = np.empty((303, 0))
+    search.attend(
+        query, keys, keys[:, :0], *parts[:3], firsts, keys[:, :0], firsts, *parts[3:], built.zero,
+        0, room, False, 0, 303, none, np.empty(303, np.int64), np.empty(303, np.int64), (0,) * 3,
+    )  # fmt: skip
+    n_held = room[2]
+    assert sorted(n_held)[-3:] == [169, 169, 169]
+    assert (n_held > 0).sum() > 3
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_moved_keys_are_told_apart_by_the_roundoff_of_scores(dtype: np.dtype) -> None:
+    """Far from the origin the margin of what is computed in float64 hardly counts."""
+    exact = (1 + 1e-9 * gaussian(100, 3, DTYPES[1])).T
+    moved = exact - 1
+    relative, absolute, _ = index.margins(3, dtype)
+    sizes = index.sizes(exact, moved, relative, absolute)
+    plain = relative * np.abs(exact).sum(axis=0)
+    unit = np.finfo(dtype).eps / 2
+    assert (sizes >= 4 * unit * np.abs(exact).sum(axis=0)).all()
+    assert (sizes < plain).all()
+    assert dtype == DTYPES[0] or (sizes < plain / 10).all()
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, np.dtype(np.int64)], ids=str)

@@ -12,12 +12,16 @@ from ._cones_walls import find_walls, head
 from ._jit import compiled, part
 from ._vectors import lowest_bit
 
-__all__ = ["divide"]
+__all__ = ["GROUPED", "divide", "place"]
+
+GROUPED = 1 << 30  # added to the number of candidates in a list that ``_cones_long`` shall group
 
 # Lists so short are compared pair by pair.
 _ALL_PAIRS = 24
 # So few queries are answered faster than a box is halved for them.
 _CROWD = 256
+# If none of so many queries of a sample is in one half of a box, nearly none are.
+_ENOUGH = 32
 
 
 @part
@@ -175,14 +179,60 @@ def _mark(table, grid, centre, half, entry, first, count):
 
 
 @compiled
-def divide(rows, grid, table, slip, least, inner, outer, most, budget, n_queries):
+def place(queries, placed, starts):
+    """Sort ``queries`` (n, d) by faces into ``placed`` (n, d - 1), those of face i from starts[i].
+
+    Those that are zero are left out.
+    """
+    n, d = queries.shape
+    faces = np.empty(n, np.int64)
+    starts[:] = 0
+    for i in range(n):
+        f = 0
+        for g in range(1, d):
+            f = g if abs(queries[i, g]) > abs(queries[i, f]) else f
+        faces[i] = 2 * f + (queries[i, f] < 0) if queries[i, f] != 0 else -1
+        if faces[i] >= 0:
+            starts[faces[i] + 1] += 1
+    for face in range(2 * d):
+        starts[face + 1] += starts[face]
+    into = starts.copy()
+    for i in range(n):
+        if faces[i] < 0:
+            continue
+        f = faces[i] // 2
+        for g in range(d - 1):
+            placed[into[faces[i]], g] = queries[i, g + (g >= f)] / abs(queries[i, f])
+        into[faces[i]] += 1
+
+
+@part
+def _split(asked, begin, end, side, middle):
+    """Sort rows of ``asked`` by which side of ``middle`` they are on; where the upper begin."""
+    for i in range(begin, end):
+        if asked[i, side] < middle:
+            for g in range(asked.shape[1]):
+                asked[i, g], asked[begin, g] = asked[begin, g], asked[i, g]
+            begin += 1
+    return begin
+
+
+@compiled
+def divide(
+    rows, grid, table, slip, least, inner, outer, most, budget, listed, asked, crowd, left_out
+):
     """Halve one face of the cube of directions until its boxes have few candidates.
 
     ``rows`` (n, d + 1) as in :func:`_undominated`. Boxes down to the cells of ``grid`` per side are
     halved while they have more than ``inner`` candidates, smaller ones while more than ``outer``;
-    none below ``least``, and none whose share of ``budget`` is spent. More than ``most`` are not
-    listed. Where few of the face's ``n_queries`` are to be expected, were they spread out evenly,
-    boxes with a list are not halved, nor those whose keys have long stayed the same.
+    none below ``least``, and none whose share of ``budget`` is spent. Of the face's queries, a
+    ``crowd``, ``asked`` (s, d - 1) are some, which are sorted. Where few are to be expected, were
+    they spread out evenly but for where none are, boxes with a list are not halved, nor those whose
+    keys have long stayed the same or are not even told apart by one query alone.
+
+    More candidates than ``most`` are not listed, nor are more than half the budget in lists longer
+    than ``listed`` that queries ask; ``left_out[0]`` gets how many of ``asked`` find none. Lengths
+    of such lists, in ``high``, are increased by ``GROUPED``.
 
     Returns ``(low, high, at, lists)``. Node i is a leaf with the candidates
     ``lists[low[i] : low[i] + high[i]]``, or with unlisted ones for ``high[i] = 0``; for negative
@@ -220,7 +270,10 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget, n_queries
     s_n = np.empty(depth, np.int64)
     s_budget = np.empty(depth)
     s_marked = np.empty(depth, np.bool_)
-    s_idle = np.empty(depth, np.int64)  # halvings since the last that helped
+    s_idle = np.empty(depth, np.int64)  # halvings since the last that helped much
+    s_asked = np.empty((depth, 2), np.int64)
+    s_crowd = np.empty(depth)
+    spot, nothing = np.zeros(m + 1), np.zeros(m + 1)
     s_centre = np.empty((depth, m + 1))
     s_half = np.empty((depth, m + 1))
     centre = np.zeros(m + 1)
@@ -229,6 +282,9 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget, n_queries
         work[i] = i
     _gather(rows, work, 0, n, columns)
     s_node[0], s_lo[0], s_budget[0], s_marked[0], s_idle[0] = 0, 0, budget, False, 0
+    s_asked[0, 0], s_asked[0, 1], s_crowd[0] = 0, len(asked), crowd
+    left_out[0] = 0
+    room_left = budget / 2
     s_centre[0], s_half[0] = 0, 1
     s_n[0] = _undominated(columns, n, centre, half, slip, *room, kept)
     for i in range(s_n[0]):
@@ -240,25 +296,36 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget, n_queries
         marked = s_marked[pending]
         centre[:], half[:] = s_centre[pending], s_half[pending]
         idle = s_idle[pending]
-        crowd = n_queries
-        for g in range(m):
-            crowd *= half[g]
+        crowd, first, last = s_crowd[pending], s_asked[pending, 0], s_asked[pending, 1]
         side_by = -1
-        lonely = crowd < _CROWD and (k <= most or idle >= 2 * m)
-        if k > min(inner, outer) and share >= k and not lonely:
+        alone = crowd == 0 or (crowd < _CROWD and (k <= listed or idle >= 2 * m))
+        if k > min(inner, outer) and share >= k and not alone:
             _gather(rows, work, lo, k, columns)
+            if idle >= 2 * m and last > first:
+                idle = 0
+                for g in range(m):
+                    spot[g] = asked[first, g]
+                found = _undominated(columns, k, spot, nothing, slip, *room, kept)
+                alone = 2 * found > k
+        if k > min(inner, outer) and share >= k and not alone:
             side_by = _widest(columns, k, half, least, tops, ends)
             if side_by >= 0 and k <= (inner if half[side_by] * grid > 1 else outer):
                 side_by = -1
         if side_by < 0:
             if not marked:
                 _mark(table, grid, centre, half, -1 - work[lo] if k == 1 else node, *marks)
-            k = k if k <= most else 0
+            if k > listed:
+                room_left -= k if crowd else 0
+                if k > most or room_left < 0:
+                    k = 0
+                    left_out[0] += last - first
             room_for = -(-k // whole) * whole
             lists = _longer(lists, n_listed + room_for)
             for i in range(room_for):
                 lists[n_listed + i] = work[lo + min(i, k - 1)]
             low[node], high[node], at[node] = n_listed, k, 0
+            if k > listed and crowd:
+                high[node] += GROUPED
             n_listed += room_for
             continue
         if not marked and half[side_by] * grid <= 1:
@@ -272,14 +339,24 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget, n_queries
         half[side_by] /= 2
         middle = centre[side_by]
         begin = lo + k
+        upper = _split(asked, first, last, side_by, middle)
         for child in range(2):
             centre[side_by] = middle + (half[side_by] if child else -half[side_by])
-            found = _undominated(columns, k, centre, half, slip, *room, kept)
+            seen = last - upper if child else upper - first
+            expected = crowd / 2
+            if last - first >= _ENOUGH and (seen == 0 or seen == last - first):
+                expected = crowd if seen else 0.0
+            found = 0
+            if expected or k <= most:  # other boxes may stay as they are
+                found = _undominated(columns, k, centre, half, slip, *room, kept)
             for i in range(found):
                 work[begin + i] = work[lo + kept[i]]
             s_node[pending + child], s_lo[pending + child] = n_nodes, begin - k
             s_n[pending + child], s_marked[pending + child] = found, marked
-            s_idle[pending + child] = idle + 1 if found == k else 0
+            s_idle[pending + child] = idle + 1 if 8 * found > 7 * k else 0
+            s_asked[pending + child, 0] = upper if child else first
+            s_asked[pending + child, 1] = last if child else upper
+            s_crowd[pending + child] = expected
             s_centre[pending + child], s_half[pending + child] = centre, half
             begin += found
             n_nodes += 1
@@ -288,5 +365,9 @@ def divide(rows, grid, table, slip, least, inner, outer, most, budget, n_queries
         total = s_n[pending] + s_n[pending + 1]
         for child in range(2):
             s_budget[pending + child] = share * s_n[pending + child] / total
+        for child in range(2):
+            if s_crowd[pending + child] == 0:  # it is not halved again
+                found = s_n[pending + child] if s_n[pending + child] <= most else 0
+                s_budget[pending + 1 - child] = max(share - found, share / 2)
         pending += 2
     return low[:n_nodes], high[:n_nodes], at[:n_nodes], lists[:n_listed]

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from .._threads import for_each_range
 from . import _cones_divide as dividing
 from . import _cones_kernels as kernels
+from . import _cones_long as longer
 from . import _cones_packs as packing
 from . import _cones_plane as plane
 from . import _cones_polygon as polygon
 from . import _cones_shell as shell
 from ._arrays import powers, readonly, rows_of, scaled
-from ._cones_margins import margins
+from ._cones_margins import margins, sizes
 from ._cones_outer import outer_keys
 from ._distinct import distinct_keys
 
@@ -46,8 +47,12 @@ _OUTER = {1: 6, 2: 8, 3: 32, 4: 40, 5: 64, 6: 128}  # and one below the grid
 # Boxes are divided until so many candidates a key left over have been listed.
 _SPENT = {1: 16, 2: 16, 3: 6, 4: 16, 5: 16, 6: 16}
 _SPENT_OF_ALL = {4: 2, 5: 4, 6: 8}  # or one of all keys, at least
-# More candidates than this are searched for in a tree of boxes.
+# More candidates than this are in groups, and more than that in a tree of boxes, or not even that
+# where it takes longer to build than so few queries to answer.
 _LISTED, _MORE_IN_PACKS = 64, 4
+_LONGEST = longer.LONGEST
+_WORTH_A_TREE = 256
+_WORTH_GROUPS = 2  # such lists of so many a key left over take as long as a tree
 
 
 class ConeIndex(NamedTuple):
@@ -63,6 +68,10 @@ class ConeIndex(NamedTuple):
     at: NDArray[Any]
     lists: NDArray[np.int32]
     boxes: NDArray[Any]  # (2^l, 2, d): boxes of keys, for cells whose candidates are not listed
+    # Lists marked ``GROUPED`` are in ``long``, as of ``_cones_long.group``.
+    long: NDArray[np.int32]
+    columns: NDArray[Any]
+    corners: NDArray[Any]
     least: Any  # the shortest query, in the maximum norm, that the cells are proven for
     zero: Any  # no longer queries score 0 everywhere
     # From four features on, the lists as differences in vectors, and how much these are rounded.
@@ -81,12 +90,13 @@ class ConeIndex(NamedTuple):
 
 
 def build(
-    keys: NDArray[Any], peak: NDArray[Any], num_threads: int, n_queries: float = math.inf
-) -> ConeIndex:
+    keys: NDArray[Any], peak: NDArray[Any], num_threads: int, n_queries: float = math.inf,
+    some: NDArray[Any] | None = None,
+) -> ConeIndex:  # fmt: skip
     """The index of ``keys`` (n, d), n and d positive, with largest magnitudes ``peak`` (d,).
 
     About n + c log c for c candidates; memory is a few times the keys' at most. It is divided less
-    finely for few ``n_queries``.
+    finely for few ``n_queries``, and where few of a sample of them, ``some`` (s, d), fall.
     """
     n, d = keys.shape
     keys = readonly(keys)
@@ -121,16 +131,23 @@ def build(
     budget = (spent + n / 4 + (1 << 14)) / (2 * d)
     halvings = 18 if dtype == np.float32 or d >= packing.FEATURES else 40
     listed = _LISTED * (_MORE_IN_PACKS if d >= packing.FEATURES else 1)
-    limits = (slip, 2.0**-halvings, inner, _OUTER[d], listed, budget, n_queries / (2 * d))
+    limits = (
+        slip, 2.0**-halvings, inner, _OUTER[d], _LISTED if d == 2 else _LONGEST, budget, listed
+    )  # fmt: skip
     margin = (exponent, relative, absolute * total / 2)
     distinct = readonly(distinct)
+    left_out = math.inf
     if d == 2:
         low, high, at, lists = plane.sweep(distinct, margin, grid, table, limits, num_threads)
     else:
-        parts = _divide(distinct, margin, grid, table, limits, num_threads)
+        asked = _asked(some, d, n_queries)
+        parts, left_out = _divide(distinct, margin, grid, table, limits, asked, num_threads)
         low, high, at, lists = _join(parts, table)
     table = table.reshape(-1)
     boxes = np.empty((0, 2, d), dtype)
+    grouped = high >= dividing.GROUPED
+    if (high[grouped] - dividing.GROUPED).sum() > _WORTH_GROUPS * n_groups:
+        high[grouped], left_out = 0, math.inf
     if d == 2 and n_groups == len(outer):
         laid = plane.side_by_side(distinct, outer, low, high, lists, num_threads)
         candidates, members, lists, boxes = laid
@@ -140,47 +157,75 @@ def build(
             one = table < 0
             table[one] = -1 - lists[-1 - table[one]]
         if not high.all():
-            order, boxes = plane.tree(distinct) if d == 2 else _tree(distinct)
+            order, boxes = plane.tree(distinct) if d == 2 else _tree(distinct, left_out)
             low[high == 0] = len(lists)
             lists = np.concatenate([lists, order])
         named, spans, members = _members(lists, table, group, outer, n_groups)
         candidates = rows_of(distinct, named)
-    packs, slack = _packed(candidates, low, high, lists, (exponent, relative, absolute * total))
+    short = np.where(high >= dividing.GROUPED, 0, high)
+    packs, slack = _packed(candidates, low, short, lists, (exponent, relative, absolute * total))
+    long, columns, corners = _grouped(candidates, low, high, lists)
     return ConeIndex(
-        candidates, spans, members, table, grid, low, high, at.astype(dtype), lists, boxes, least,
-        dtype.type(0), packs, slack,
+        candidates, spans, members, table, grid, low, high, at.astype(dtype), lists, boxes,
+        long, columns, corners, least, dtype.type(0), packs, slack,
     )  # fmt: skip
+
+
+def _asked(
+    some: NDArray[Any] | None, d: int, n_queries: float
+) -> tuple[NDArray[Any], NDArray[np.int64], float]:
+    """Where on their faces ``some`` of the queries are, where a face's begin, how many all are."""
+    starts = np.zeros(2 * d + 1, np.int64)
+    if some is None or len(some) == 0:
+        return np.empty((0, d - 1)), starts, n_queries
+    placed = np.empty((len(some), d - 1))
+    dividing.place(readonly(some), placed, starts)
+    return placed, starts, n_queries
 
 
 def _divide(
     keys: NDArray[Any], margin: tuple[int, float, float], grid: int, table: NDArray[np.int32],
-    limits: tuple[Any, ...], num_threads: int,
-) -> list[Any]:  # fmt: skip
-    """Halve each face until its boxes have few candidates."""
+    limits: tuple[Any, ...], asked: tuple[Any, ...], num_threads: int,
+) -> tuple[list[Any], float]:  # fmt: skip
+    """Halve each face until its boxes have few candidates.
+
+    And how many queries are to be expected where those are not listed.
+    """
     n, d = keys.shape
     exponent, relative, absolute = margin
-    exact = scaled(keys, -exponent)
-    size = relative * np.abs(exact).sum(axis=1) + absolute
+    exact = scaled(np.ascontiguousarray(keys.T), -exponent)  # much faster to reduce
+    moved = exact - (exact.min(axis=1) / 2 + exact.max(axis=1) / 2)[:, None]
+    size = sizes(exact, moved, relative, absolute)
     parts: list[Any] = [None] * (2 * d)
+    placed, starts, n_queries = asked
+    n_asked = np.count_nonzero(np.diff(starts)) or 2 * d
+    left_out = np.zeros((2 * d, 1))
 
     def split(start: int, stop: int) -> None:
         for face in range(start, stop):
             f, sign = face // 2, 1 - 2 * (face % 2)
+            here = placed[starts[face] : starts[face + 1]]
+            if n > limits[-1] and len(here) == 0 < len(placed):
+                table[face], none = 0, np.zeros(1, np.int32)
+                parts[face] = (none, none, none.astype(np.float64), none[:0])
+                continue
             rows = np.empty((n, d + 1))
-            np.multiply(exact[:, f], sign, out=rows[:, 0])
+            np.multiply(moved[f], sign, out=rows[:, 0])
             for g in range(d - 1):
-                rows[:, 1 + g] = exact[:, g + (g >= f)]
+                rows[:, 1 + g] = moved[g + (g >= f)]
             rows[:, d] = size
-            parts[face] = dividing.divide(rows, grid, table[face], *limits)
+            parts[face] = dividing.divide(
+                rows, grid, table[face], *limits, here, n_queries / n_asked, left_out[face]
+            )
 
     for_each_range(split, 2 * d, 1, num_threads)
-    return parts
+    return parts, float(left_out.sum() + 1) * n_queries / max(1, len(placed))
 
 
-def _tree(keys: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]:
-    """Boxes around ``keys``, and the order in which they hold them."""
+def _tree(keys: NDArray[Any], n_asked: float) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Boxes around ``keys``, for ``n_asked`` queries; and the order in which they hold them."""
     n, d = keys.shape
-    levels = (n // 16).bit_length()
+    levels = 0 if n_asked < _WORTH_A_TREE else (n // 16).bit_length()
     order, boxes = np.arange(n, dtype=np.int32), np.empty((2 << levels, 2, d), keys.dtype)
     kernels.tree(keys, levels, order, boxes)
     return order, boxes
@@ -216,6 +261,25 @@ def _packed(
     return packs, slack
 
 
+def _grouped(
+    candidates: NDArray[Any], low: NDArray[np.int32], high: NDArray[np.int32],
+    lists: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[Any]]:  # fmt: skip
+    """The lists marked ``GROUPED``, and their keys and boxes; changes ``low``."""
+    d = candidates.shape[1]
+    lengths = high[high >= dividing.GROUPED] - dividing.GROUPED
+    n_groups = int((-(-lengths // packing.PACK)).sum())
+    long = np.empty(n_groups * packing.PACK, np.int32)
+    columns = np.empty((n_groups, d, packing.PACK), candidates.dtype)
+    corners = np.zeros((2, d, n_groups + packing.PACK if n_groups else 0), candidates.dtype)
+    if n_groups:
+        longer.group(
+            readonly(candidates), readonly(lists), low, readonly(high), long, columns, corners,
+            (0,) * d,
+        )  # fmt: skip
+    return long, columns, corners
+
+
 def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     """Keys that are all zero: no query tells them apart."""
     none = np.empty(0, np.int32)
@@ -223,7 +287,7 @@ def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     largest = keys.dtype.type(np.inf)
     return ConeIndex(
         keys[:1], np.zeros(2, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int32), 1, none,
-        none, np.empty(0, keys.dtype), none, boxes, largest, largest,
+        none, np.empty(0, keys.dtype), none, boxes, none, boxes, boxes, largest, largest,
         np.empty((0, keys.shape[1], packing.PACK), np.float32), np.empty(0, np.float32),
     )  # fmt: skip
 

@@ -15,8 +15,18 @@ from ._jit import compiled, part
 from ._vectors import VECTOR_BYTES, bit_count, lowest_bit
 
 __all__ = [
-    "boxes_around", "collapse", "enlist", "extremes", "outside", "radius", "renumber", "tree",
+    "boxes_around", "collapse", "enlist", "extremes", "outside", "radius", "renumber", "select",
+    "tree",
 ]  # fmt: skip
+
+# For each set of eight bits the positions of those set, one a byte, lowest first.
+_PLACES = np.array(
+    [
+        sum(p << 8 * at for at, p in enumerate(p for p in range(8) if bits >> p & 1))
+        for bits in range(256)
+    ],
+    np.uint64,
+)
 
 
 @compiled
@@ -172,7 +182,7 @@ def enlist(group, outer, number, spans, members):
 
 
 @part
-def _select(keys, order, start, stop, middle, f):
+def select(keys, order, start, stop, middle, f):
     """Permute ``order[start:stop]`` so that feature f is no larger before ``middle`` than after."""
     low, high = start, stop - 1
     while low < high:
@@ -219,7 +229,7 @@ def tree(keys, levels, order, boxes):
                 for f in range(1, d):
                     if box[1, f] - box[0, f] > box[1, longest] - box[0, longest]:
                         longest = f
-                _select(keys, order, start, stop, (n * (2 * i + 1)) >> (level + 1), longest)
+                select(keys, order, start, stop, (n * (2 * i + 1)) >> (level + 1), longest)
 
 
 @compiled

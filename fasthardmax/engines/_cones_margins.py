@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["margins"]
+__all__ = ["margins", "sizes"]
+
+_STEP = 2.0**-53  # v below
 
 
 def margins(d: int, dtype: np.dtype[Any]) -> tuple[float, float, float]:
@@ -35,7 +38,21 @@ def margins(d: int, dtype: np.dtype[Any]) -> tuple[float, float, float]:
     add up, and the chain ends at a key that stays. And w may be a mean of keys, at most 2 d of them
     with equal weights: for any t, p loses to at least one of those.
     """
-    info = np.finfo(dtype)
-    u, v = float(info.eps) / 2, 2.0**-53
+    u = float(np.finfo(dtype).eps) / 2
     rough = max(u, 2.0**-24) if d > 3 else u
-    return (d + 1) * u + (8 * d + 24) * v, u * u, 8 * rough
+    return (d + 1) * u + (8 * d + 24) * _STEP, u * u, 8 * rough
+
+
+def sizes(
+    exact: NDArray[np.float64], moved: NDArray[np.float64], relative: float, absolute: float
+) -> NDArray[np.float64]:
+    """Each key's part of the margin, where not keys (d, n) but ``moved`` ones are compared.
+
+    These are the ``exact`` ones less a common point: only the canonical scores are then of the size
+    of |p|_1. A difference from the point is rounded by v of itself, for which 2 v are added.
+    """
+    d = len(exact)
+    far = relative - (8 * d + 24) * _STEP
+    near = (8 * d + 26) * _STEP
+    sums = far * np.abs(exact).sum(axis=0) + near * np.abs(moved).sum(axis=0) + absolute
+    return np.asarray(sums)

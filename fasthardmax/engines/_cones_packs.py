@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._cones_divide import GROUPED
 from ._cones_search import BLOCK, SHORT, find_best, settle_open
 from ._cones_ties import copy_row
 from ._cones_vectors import PACK, screen_list
@@ -121,7 +122,7 @@ def _screen(n, entries, rough, faces, low, high, at, lists, packs, slack, open_,
             node = low[node] + (rough[f, j] >= at[node])
         leaves[found] = node
         begin, size = low[node], high[node]
-        if size == 0:
+        if not 0 < size < GROUPED:
             found += 1
             continue
         best = screen_list(packs, begin // PACK, size, rough, j, slack[node], dims)
@@ -134,7 +135,7 @@ def _screen(n, entries, rough, faces, low, high, at, lists, packs, slack, open_,
 @compiled
 def attend(
     query, key, value, candidates, spans, members, firsts, source, rows,
-    table, grid, low, high, at, lists, boxes, least, zero, packs, slack,
+    table, grid, low, high, at, lists, more, least, zero, packs, slack,
     ties, room, start, stop, mean, first, count, dims,
 ):  # fmt: skip
     """As of ``_cones_search.py``."""
@@ -148,8 +149,8 @@ def attend(
         size = min(BLOCK, stop - begin)
         _look_up(query, begin, size, columns, rough, faces, least, table, grid, entries, dims)
         n_open, n_scored = _screen(
-            size, entries, rough, faces, low, high, at, lists, packs, slack, open_, leaves, won,
-            dims,
+            size, entries, rough, faces, low, high, at, lists, packs, slack, open_,
+            leaves, won, dims,
         )  # fmt: skip
         scored += n_scored
         for j in range(size):
@@ -166,7 +167,7 @@ def attend(
         )  # fmt: skip
         scored += settle_open(
             begin, n_open, open_, leaves, won, query, key, value, candidates, spans, members,
-            firsts, source, rows, low, high, lists, boxes, zero, ties, begin, begin,
+            firsts, source, rows, low, high, lists, more, zero, ties, begin, begin,
             mean, first, count, dims, *room,
         )  # fmt: skip
     return scored

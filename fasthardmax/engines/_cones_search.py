@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from ._cones_boxes import tied_in_tree
+from ._cones_divide import GROUPED
 from ._cones_lanes import find_cells, settle_streams, stream
+from ._cones_long import ROOM, tied_in_groups
 from ._cones_ties import copy_row, scan, score_of, settle, sort
 from ._jit import compiled, inlined, part
 from ._vectors import VECTOR_BYTES, prefetch
@@ -24,7 +26,8 @@ _FETCHED = 16  # more queries of a block than this, and their candidates are ask
 _HELD = 64  # tie sets
 # Answers of so many bytes a query go by way of a block past the caches, if they are streamed.
 _STREAMED_ROW = 64
-_DEPTH = 64  # of the tree of boxes, at most
+_DEPTH = 64  # of the tree of boxes, at most; as many bounds fit into ``ROOM``
+_SHALLOW = 4  # steps down to a leaf, for which quotients are formed one by one
 # In place of a table's entry, for a query too short for it.
 SHORT = np.iinfo(np.int32).max
 
@@ -65,8 +68,8 @@ def _look_up(begin, n, cells, table, entries, open_, firsts, first):
 
 
 @inlined
-def _leaf(query, i, node, low, high, at, dims):
-    """The leaf under ``node`` that holds query i."""
+def _leaf(query, i, node, low, high, at, room, dims):
+    """The leaf under ``node`` that holds query i; ``room`` for its place on the face."""
     d = len(dims)
     if high[node] >= 0:
         return node
@@ -76,21 +79,35 @@ def _leaf(query, i, node, low, high, at, dims):
         longer = x > length
         face = f if longer else face
         length = x if longer else length
-    while high[node] < 0:
+    for _ in range(_SHALLOW):
         f = -1 - high[node]
         f += f >= face
         node = low[node] + (query[i, f] / length >= at[node])
+        if high[node] >= 0:
+            return node
+    return _deep_leaf(query, i, node, face, length, low, high, at, room, dims)
+
+
+@part
+def _deep_leaf(query, i, node, face, length, low, high, at, room, dims):
+    """As :func:`_leaf`, its quotients formed at once: they are what takes long."""
+    for f in range(len(dims)):
+        room[f] = query[i, f] / length
+    while high[node] < 0:
+        f = -1 - high[node]
+        f += f >= face
+        node = low[node] + (room[f] >= at[node])
     return node
 
 
 @part
-def _find_leaves(query, begin, open_, n, entries, low, high, at, leaves, dims):
+def _find_leaves(query, begin, open_, n, entries, low, high, at, leaves, room, dims):
     """The leaf of each of the ``n`` queries in ``open_``, -1 for those too short for one."""
     for o in range(n):
         j = open_[o]
         entry = entries[j]
         short = entry == SHORT
-        leaves[o] = -1 if short else _leaf(query, begin + j, entry, low, high, at, dims)
+        leaves[o] = -1 if short else _leaf(query, begin + j, entry, low, high, at, room, dims)
 
 
 @part
@@ -117,13 +134,14 @@ def _fetch(n, leaves, low, high, lists, keys, firsts, ends):
 def find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims):
     """The best candidate of each query with a leaf, -1 where several are; how many were scored.
 
-    Queries without a leaf, and those whose candidates are not listed, are passed over. Selections
+    Queries without a leaf, and those whose candidates are in groups or not listed, are passed over.
+    Selections
     instead of branches, which could not be foretold: the reads of one query wait for no other's.
     """
     scored = 0
     for o in range(n):
         leaf = leaves[o]
-        if leaf < 0 or high[leaf] == 0:
+        if leaf < 0 or not 0 < high[leaf] < GROUPED:
             continue
         i = begin + open_[o]
         start, stop = low[leaf], low[leaf] + high[leaf]
@@ -143,10 +161,16 @@ def find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims)
 
 
 @part
-def _tied(query, i, leaf, low, high, lists, boxes, keys, tied, nodes, bounds, dims):
+def _tied(query, i, leaf, low, high, lists, more, keys, tied, nodes, bounds, dims):
     """Write the winning candidates of query i to ``tied``; how many, and how many were scored."""
+    boxes, long, columns, corners = more
     if high[leaf] == 0:
         return tied_in_tree(query, i, low[leaf], lists, boxes, keys, tied, nodes, bounds, dims)
+    if high[leaf] >= GROUPED:
+        n = high[leaf] - GROUPED
+        return tied_in_groups(
+            query, i, low[leaf], n, long, columns, corners, tied, bounds, dims
+        )  # fmt: skip
     start, stop = low[leaf], low[leaf] + high[leaf]
     best = keys.dtype.type(-np.inf)
     found = 0
@@ -219,14 +243,14 @@ def new_room(candidates, mean):
         np.empty(len(candidates), np.int32), np.empty((_HELD, len(candidates)), np.int32),
         np.zeros(_HELD, np.int64), np.empty((_HELD + 1, mean.shape[1]), mean.dtype),
         np.empty(_HELD + 1, np.int64), np.zeros(_HELD + 1, np.int64),
-        np.empty(_DEPTH, np.int64), np.empty(_DEPTH, candidates.dtype),
+        np.empty(_DEPTH, np.int64), np.empty(ROOM, candidates.dtype),
     )  # fmt: skip
 
 
 @compiled
 def settle_open(
     begin, n, open_, leaves, won, query, key, value, candidates, spans, members, firsts, source,
-    rows, low, high, lists, boxes, zero, ties, into, mean_into, mean, first, count, dims,
+    rows, low, high, lists, more, zero, ties, into, mean_into, mean, first, count, dims,
     tied, held, n_held, held_mean, held_first, held_count, nodes, bounds,
 ):  # fmt: skip
     """Answer ``n`` of a block's queries, those won by one and others; how many were scored anew.
@@ -241,9 +265,9 @@ def settle_open(
         i = begin + j
         if c < 0 <= leaf:
             found, new = _tied(
-                query, i, leaf, low, high, lists, boxes, candidates, tied, nodes, bounds, dims
+                query, i, leaf, low, high, lists, more, candidates, tied, nodes, bounds, dims
             )
-            scored += new if high[leaf] == 0 else 0  # others have been counted
+            scored += 0 if 0 < high[leaf] < GROUPED else new  # those have been counted
             c = tied[0] if found == 1 else c
         if c >= 0:
             first[into + j] = firsts[c]
@@ -285,14 +309,16 @@ def settle_open(
 @compiled
 def attend(
     query, key, value, candidates, spans, members, firsts, source, rows,
-    table, grid, low, high, at, lists, boxes, least, zero,
+    table, grid, low, high, at, lists, more, least, zero,
     ties, room, streamed, start, stop, mean, first, count, dims,
 ):  # fmt: skip
     """Answer queries start..stop-1; returns how many candidates were scored.
 
     ``firsts[c]`` is the first key that candidate c stands for, ``source[rows[c]]`` the mean over
     them all. Queries no longer than ``zero`` tie with every key. ``streamed`` answers are many: no
-    cache would hold them. ``room`` is one of :func:`new_room`, which no other call uses meanwhile.
+    cache would hold them. ``more`` is what finds candidates not listed, or in groups: boxes, and
+    what ``_cones_long.group`` makes. ``room`` is one of :func:`new_room`, which no other call uses
+    meanwhile.
     """
     alone = len(members) == len(candidates)
     scored = 0
@@ -313,7 +339,7 @@ def attend(
         _write_counts(into, size, entries, alone, spans, to_count)
         if mean.shape[1]:
             _write_means(into_mean, size, entries, source, rows, to_mean, dims)
-        _find_leaves(query, begin, open_, n_open, entries, low, high, at, leaves, dims)
+        _find_leaves(query, begin, open_, n_open, entries, low, high, at, leaves, room[-1], dims)
         if n_open > _FETCHED and len(low):
             _fetch(n_open, leaves, low, high, lists, candidates, firsts, ends)
         for o in range(n_open):
@@ -328,7 +354,7 @@ def attend(
         if n_open:
             scored += settle_open(
                 begin, n_open, open_, leaves, won, query, key, value, candidates, spans, members,
-                firsts, source, rows, low, high, lists, boxes, zero, ties, into, into_mean,
+                firsts, source, rows, low, high, lists, more, zero, ties, into, into_mean,
                 to_mean, to_first, to_count, dims, *room,
             )  # fmt: skip
         if streamed:
@@ -343,13 +369,13 @@ def attend(
 
 @compiled
 def list_ties(
-    query, key, candidates, spans, members, table, grid, low, high, at, lists, boxes, least,
+    query, key, candidates, spans, members, table, grid, low, high, at, lists, more, least,
     first, indptr, start, stop, indices, dims,
 ):  # fmt: skip
     """Write every winner of queries start..stop-1, in increasing order."""
     tied = np.empty(len(candidates), np.int32)
     entries, leaves, here = np.empty(1, np.int32), np.empty(1, np.int32), np.zeros(1, np.int32)
-    nodes, bounds = np.empty(_DEPTH, np.int64), np.empty(_DEPTH, query.dtype)
+    nodes, bounds = np.empty(_DEPTH, np.int64), np.empty(ROOM, query.dtype)
     rest = np.zeros((VECTOR_BYTES // query.itemsize, len(dims)), query.dtype)
     cells = np.empty(len(rest), np.int32)
     for i in range(start, stop):
@@ -368,9 +394,9 @@ def list_ties(
         found = 1
         tied[0] = -1 - entry
         if entry >= 0:
-            _find_leaves(query, i, here, 1, entries, low, high, at, leaves, dims)
+            _find_leaves(query, i, here, 1, entries, low, high, at, leaves, bounds, dims)
             found, _ = _tied(
-                query, i, leaves[0], low, high, lists, boxes, candidates, tied, nodes, bounds, dims
+                query, i, leaves[0], low, high, lists, more, candidates, tied, nodes, bounds, dims
             )
         for t in range(found):
             for s in range(spans[tied[t]], spans[tied[t] + 1]):

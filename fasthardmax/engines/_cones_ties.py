@@ -49,6 +49,17 @@ def copy_row(rows, i, target, j):
 def settle(tied, found, spans, members, value, ties, mean, i):
     """The mean over the members of the tied candidates; returns the first one and their number."""
     n = 0
+    if ties != MEAN or mean.shape[1] == 0:  # they need not be in order
+        alone = len(members) == len(spans) - 1
+        first, last = len(value), 0
+        for t in range(found):
+            begin, end = tied[t], tied[t] + 1
+            if not alone:
+                begin, end = spans[begin], spans[end]
+            n += end - begin
+            first, last = min(first, members[begin]), max(last, members[end - 1])
+        copy_row(value, last if ties == LAST else first, mean, i)
+        return first, n
     for t in range(found):
         n += spans[tied[t] + 1] - spans[tied[t]]
     winners = np.empty(n, np.int64)

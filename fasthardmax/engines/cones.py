@@ -30,6 +30,8 @@ _TIES = {"mean": tied.MEAN, "first": tied.FIRST, "last": tied.LAST}
 # Queries per range, about a millisecond, and at least; fewer where there are few.
 _ROWS, _FEWEST_ROWS = 1 << 15, 1 << 13
 _STREAMED = 1 << 22  # bytes: larger answers go past the caches
+# So many queries, or one in so many, show where an index need not be fine.
+_SOME_ASKED, _EVERY = 1 << 11, 1 << 7
 
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says, by the
 # number of features: what all cores wait for; for each key and for each query where most keys are
@@ -174,8 +176,14 @@ def list_ties(
 
 
 def _index(problem: Problem, k: int) -> ConeIndex:
-    n_queries = problem.n_queries * int(np.count_nonzero(problem.key_of == k))
-    return build(problem.key[k], problem.key_peak[k], problem.num_threads, n_queries)
+    askers = problem.query_of[problem.key_of == k]
+    n_queries = problem.n_queries * len(askers)
+    every = max(1, n_queries // max(_SOME_ASKED, n_queries // _EVERY))
+    some = [problem.query[b, ::every] for b in askers] if problem.n_features > 2 else []
+    return build(
+        problem.key[k], problem.key_peak[k], problem.num_threads, n_queries,
+        np.concatenate(some) if some else None,
+    )  # fmt: skip
 
 
 def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray[Any]:
@@ -193,5 +201,5 @@ def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray
 
 def _searched(index: ConeIndex) -> tuple[Any, ...]:
     """What the search reads of an index, arrays read-only: Numba compiles anew for other flags."""
-    parts = index[:-3]
-    return tuple(readonly(part) if isinstance(part, np.ndarray) else part for part in parts)
+    parts = [readonly(part) if isinstance(part, np.ndarray) else part for part in index]
+    return (*parts[:9], tuple(parts[9:13]), parts[13])
