@@ -62,8 +62,8 @@ __all__ = ["keep_all", "narrow", "spares"]
 
 # Tiles whose keys are probed: where there are more, those that promise most.
 _PROBED_TILES = 32
-# Kept keys that tell whether the test of differences is worth its while.
-_SAMPLE = 128
+# Kept keys that tell whether the test of differences in full is worth its while.
+_SAMPLE = 32
 # Kept keys of one cluster that are worth a leader of their own.
 _MANY = 8
 
@@ -426,7 +426,7 @@ def narrow(
                         coarse, wider, least, beyond, square, may, words, out_index, kept,
                     )  # fmt: skip
         begin = end
-    # To test those to the best key is worth its while if it drops half of a sample.
+    # To test those to the best key in full is worth its while if it drops half of a sample.
     for f in range(d):
         w[0, f] = key[index[leader], f] * factor
     lead_reach = _beyond(unit, start, stop, best, w, scores, lead)
