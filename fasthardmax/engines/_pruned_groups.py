@@ -317,16 +317,16 @@ def _arrange_cells(
 
 
 def _split_cells(
-    cells: _Cells, chosen: NDArray[np.int64], shape: Shape, num_threads: int
+    cells: _Cells, chosen: NDArray[np.int64], leaf: int, shape: Shape, num_threads: int
 ) -> Groups:
-    """The rows of the ``chosen`` cells, so that each leaf is narrow; those of others are left."""
+    """The rows of the ``chosen`` cells, each run of ``leaf`` narrow; those of others are left."""
     unit, size, order = (np.empty_like(part) for part in cells[:3])
     borders = cells.borders.tolist()
 
     def split(start: int, stop: int) -> None:
         for cell in chosen[start:stop]:
             _pruned_queries.split(
-                *cells[:3], shape.leaf, borders[cell], borders[cell + 1], unit, size, order
+                *cells[:3], leaf, borders[cell], borders[cell + 1], unit, size, order
             )
 
     for_each_range(split, len(chosen), 1, num_threads)
@@ -336,10 +336,11 @@ def _split_cells(
 
 
 def arrange_queries(problem: Problem, q: int, centres: NDArray[np.float32], scale: float) -> Groups:
-    """All queries of batch entry ``q``, for keys divided by ``scale``."""
-    threads = problem.num_threads
+    """All queries of batch entry ``q``, for keys divided by ``scale``, in top groups."""
+    threads, shape = problem.num_threads, _shape(problem)
     cells = _arrange_cells(problem.query[q], centres, scale, threads)
-    return _split_cells(cells, np.arange(len(cells.borders) - 1), _shape(problem), threads)
+    chosen = np.arange(len(cells.borders) - 1)
+    return _split_cells(cells, chosen, shape.leaf * _LEAVES, shape, threads)
 
 
 def arrange_some_queries(
@@ -357,7 +358,7 @@ def arrange_some_queries(
     cells = _arrange_cells(query, centres, scale, problem.num_threads)
     middles = (2 * np.arange(_LEAVES_SAMPLED) + 1) * len(query) // (2 * _LEAVES_SAMPLED)
     chosen = np.searchsorted(cells.borders, middles, side="right") - 1
-    groups = _split_cells(cells, np.unique(chosen), shape, num_threads=1)  # few rows
+    groups = _split_cells(cells, np.unique(chosen), shape.leaf, shape, num_threads=1)  # few rows
     leaves = set()
     for middle, cell in zip(middles.tolist(), chosen, strict=True):
         begin, end = cells.borders[cell : cell + 2].tolist()

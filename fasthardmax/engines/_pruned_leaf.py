@@ -22,6 +22,7 @@ from ._few_keys import decide
 from ._jit import compiled, part
 from ._pruned_keys import keep_all, narrow, spares
 from ._pruned_panels import gather, write_panel
+from ._pruned_queries import refine
 from ._pruned_rough import answer_roughly
 from ._pruned_tiles import TILE
 from ._table_search import column_top
@@ -264,6 +265,8 @@ def answer(
             for t in range(n_tiles):
                 balls[3][t] = min(TILE, kept - t * TILE)
             copy[5][0], copy[6][0] = n_tiles, kept
+        if kept > _BRIEF:
+            refine(unit, size, order, best, leaf, start, stop)
         screened += _answer_top(
             query, unit, size, order, best, start, stop, leaf, key, factor, norm_of, value,
             lists, last, guard, coarse, absolute, probes,

@@ -14,9 +14,12 @@ import math
 import numpy as np
 
 from ._jit import compiled, inlined
+from ._vectors import prefetch
 
 __all__ = ["TILE", "fill", "lift", "measure", "place", "put"]
 
+# Keys lie anywhere in memory at first: they are asked for so many ahead.
+_AHEAD = 16
 # Keys are read in tiles of so many, each tile feature-major: one stream through memory.
 TILE = 256
 
@@ -91,6 +94,7 @@ def fill(
         longest, furthest, total = single(0), single(0), single(0)
         for j in range(n):
             row = order[firsts[t] + j]
+            prefetch(key, order[min(firsts[t] + j + _AHEAD, len(order) - 1)])
             put(key, row, factor, at + j, tiles)
             norm[at + j], which[at + j] = norm_of[row], row
             longest = max(longest, norm_of[row])
