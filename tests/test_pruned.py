@@ -311,11 +311,11 @@ def test_balls_hold_their_keys(
     norms = np.linalg.norm(exact.astype(np.float64), axis=1)
     assert len(keys.lists.sizes) > 1 or kind is not gaussian
     for c in range(len(keys.lists.sizes)):
-        among = keys.list(c)
+        among = keys.pick(c)
         balls, seen = among.balls, []
         middles = balls.middle.reshape(6, -1).T
         assert (np.linalg.norm(middles, axis=1) <= balls.length).all()
-        for t, n in enumerate(balls.count):
+        for t, n in enumerate(balls.filled):
             at = t * _pruned_tiles.TILE
             here = among.which[at : at + n]
             seen.append(here)

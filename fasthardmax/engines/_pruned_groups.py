@@ -70,7 +70,7 @@ class Balls(NamedTuple):
     middle: NDArray[np.float32]
     length: NDArray[np.float32]
     radius: NDArray[np.float32]
-    count: NDArray[np.int64]
+    filled: NDArray[np.int64]
     owner: NDArray[np.int64]
 
 
@@ -109,16 +109,20 @@ class Keys(NamedTuple):
     scale: float
     rough: Rough | None = None  # the same keys in bytes
 
-    def list(self, c: int) -> Candidates:
+    def pick(self, c: int) -> Candidates:
         """The c-th of the lists, the shortest first."""
         tiles, norm, which, balls, starts, ends, sizes, floors = self.lists
+        middle, length, radius, filled, owner = balls
         begin, end = int(starts[c]), int(ends[c])
-        d = len(balls.middle) // len(balls.length)
-        middle = balls.middle[begin * d : end * d]
+        d = len(middle) // len(length)
         at = begin * _pruned_tiles.TILE
         return Candidates(
             tiles[at * d :], norm[at:], which[at:],
-            Balls(middle, *(part[begin:end] for part in balls[1:])), int(sizes[c]), floors[c],
+            Balls(
+                middle[begin * d : end * d], length[begin:end], radius[begin:end],
+                filled[begin:end], owner[begin:end],
+            ),
+            int(sizes[c]), floors[c],
         )  # fmt: skip
 
 
@@ -236,8 +240,8 @@ def arrange_keys(problem: Problem, k: int) -> Keys:
     tiles, norm = np.empty(positions * d, np.float32), np.empty(positions, np.float32)
     which = np.empty(positions, np.int64)
     length, radius = np.empty((2, n_tiles), np.float32)
-    count, owner = np.empty((2, n_tiles), np.int64)
-    balls = Balls(np.empty(n_tiles * d, np.float32), length, radius, count, owner)
+    filled, owner = np.empty((2, n_tiles), np.int64)
+    balls = Balls(np.empty(n_tiles * d, np.float32), length, radius, filled, owner)
     lists = Lists(
         tiles, norm, which, balls, borders[:-1], borders[1:],
         np.array([len(order) for order, _ in places]), np.array(floors[::-1]),
@@ -245,7 +249,7 @@ def arrange_keys(problem: Problem, k: int) -> Keys:
     keys = Keys(lists, lengths, math.ldexp(1.0, exponent))
     coarse = np.float32(screening_slack(d, np.dtype(np.float32))[0])
     for c, (order, firsts) in enumerate(places):
-        among = keys.list(c)
+        among = keys.pick(c)
 
         def fill(
             start: int,

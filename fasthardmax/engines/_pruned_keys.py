@@ -49,14 +49,15 @@ approximate maximum inner product search with LEMP", ACM TODS 42(1), 2017.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ._canonical import fewest_keys
-from ._decide import pack, padded_scores
 from ._jit import compiled, inlined, part
+from ._pruned_probes import at_centre, cap, probe, promising, what_is_beyond
 from ._pruned_tiles import TILE, put
-from ._vectors import lowest_bit, screen_block
+from ._vectors import lowest_bit
 
 __all__ = ["keep_all", "narrow", "spares"]
 
@@ -66,58 +67,6 @@ _PROBED_TILES = 32
 _SAMPLE = 32
 # Kept keys of one cluster that are worth a leader of their own.
 _MANY = 8
-
-
-@part
-def _cap(unit, start, stop, guard, centre, scores):
-    """Centre of rows start..stop-1, and cosine and sine of an angle that reaches them all."""
-    d = unit.shape[1]
-    number = unit.dtype.type
-    zero, one = number(0), number(1)
-    for f in range(d):
-        centre[0, f] = zero
-    for i in range(start, stop):
-        for f in range(d):
-            centre[0, f] += unit[i, f]
-    total = zero
-    for f in range(d):
-        total += centre[0, f] * centre[0, f]
-    length = math.sqrt(total)
-    if not length > zero:
-        return -one, zero
-    for f in range(d):
-        centre[0, f] /= length
-    least = one
-    for begin in range(start, stop, TILE):
-        end = min(begin + TILE, stop)
-        padded_scores(centre, 0, unit, begin, end, scores)
-        for i in range(end - begin):
-            least = min(least, scores[i])
-    cosine = max(least - guard, -one)
-    return cosine, math.sqrt(max(zero, one - cosine * cosine + guard))
-
-
-@part
-def _at_centre(tiles, d, n_tiles, first, n, centre, along):
-    """Scores <centre, x> of ``n`` vectors, four features at a time.
-
-    Feature f of the first of them is at ``tiles[first + f * n_tiles]``.
-    """
-    whole = d - d % 4
-    for j in range(n):
-        along[j] = 0
-    for f in range(0, whole, 4):
-        c0, c1, c2, c3 = centre[f], centre[f + 1], centre[f + 2], centre[f + 3]
-        at = first + f * n_tiles
-        x0, x1 = tiles[at : at + n], tiles[at + n_tiles : at + n_tiles + n]
-        at += 2 * n_tiles
-        x2, x3 = tiles[at : at + n], tiles[at + n_tiles : at + n_tiles + n]
-        for j in range(n):
-            along[j] += (c0 * x0[j] + c1 * x1[j]) + (c2 * x2[j] + c3 * x3[j])
-    for f in range(whole, d):
-        c0, x0 = centre[f], tiles[first + f * n_tiles : first + f * n_tiles + n]
-        for j in range(n):
-            along[j] += c0 * x0[j]
 
 
 @inlined
@@ -150,58 +99,6 @@ def _beats(key, row, factor, w, centre, slack, cosine, sine, wider, reach):
         square += difference * difference
         along += difference * centre[0, f]
     return _reaches(along, math.sqrt(square) * wider, slack, cosine, sine, wider, reach)
-
-
-@part
-def _promising(along, norm, more, n, cosine, sine, n_classes, top, chosen):
-    """Of each residue class of 0..n-1 modulo ``n_classes``, the one that promises most."""
-    for t in range(n_classes):
-        top[t] = -np.inf
-    for begin in range(0, n, n_classes):
-        a, b = along[begin : begin + n_classes], norm[begin : begin + n_classes]
-        for t in range(min(n_classes, n - begin)):
-            promise = cosine * a[t] + sine * b[t] + (0 if more is None else more[begin + t])
-            better = promise > top[t]
-            top[t] = promise if better else top[t]
-            chosen[t] = begin + t if better else chosen[t]
-
-
-@part
-def _probe(
-    unit, start, stop, probes, n_probes, lower, absolute, size, best, panel, table, vectors, unroll
-):  # fmt: skip
-    """Raise ``best`` by what the probes score less ``lower``; returns what all rows reach."""
-    width = len(table)
-    number = unit.dtype.type
-    reach = number(np.inf)
-    for i0 in range(start, stop, width):
-        lanes = min(width, stop - i0)
-        pack(unit, i0, lanes, width, panel, 0)
-        screen_block(panel, 0, probes, 0, n_probes, None, None, table, 0, vectors, unroll)
-        for lane in range(lanes):
-            i = i0 + lane
-            floor = number(absolute / size[i]) if size[i] > 0 else number(np.inf)
-            best[i] = max(best[i], table[lane] - lower - floor)
-            reach = min(reach, best[i])
-    return reach
-
-
-@part
-def _beyond(unit, start, stop, best, w, scores, lead):
-    """What all rows reach, less the score of ``w[0]``."""
-    number = unit.dtype.type
-    lead[:] = np.inf
-    for begin in range(start, stop, TILE):
-        n = min(TILE, stop - begin)
-        padded_scores(w, 0, unit, begin, begin + n, scores)
-        reached = best[begin : begin + n]
-        for i in range(n):
-            gap = reached[i] - scores[i]
-            lead[i] = gap if gap < lead[i] else lead[i]
-    least = number(np.inf)
-    for i in range(min(TILE, stop - start)):
-        least = min(least, lead[i])
-    return least
 
 
 @part
@@ -338,7 +235,7 @@ def narrow(
     scores, lead = (
         np.empty(TILE + fewest_keys(unit.itemsize), unit.dtype), np.empty(TILE, unit.dtype),
     )  # fmt: skip
-    cosine, sine = _cap(unit, start, stop, guard, centre, scores)
+    cosine, sine = cap(unit, start, stop, guard, centre, scores)
     # The cap again, for single precision.
     coarse_centre = np.empty(d, single)
     for f in range(d):
@@ -349,11 +246,11 @@ def narrow(
     )
     tile_along = np.empty(n_tiles, single)
     seen, skipped = np.zeros(n_tiles, np.bool_), np.empty(n_tiles, np.bool_)
-    _at_centre(middle, d, n_tiles, 0, n_tiles, coarse_centre, tile_along)
+    at_centre(middle, d, n_tiles, 0, n_tiles, coarse_centre, tile_along)
     n_probed = min(n_tiles, _PROBED_TILES)
-    probed = np.arange(n_probed)
+    probed: Any = np.arange(n_probed)
     if n_tiles > n_probed:
-        _promising(
+        promising(
             tile_along, length, radius, n_tiles, coarse_cosine, coarse_sine, n_probed,
             np.empty(n_probed, single), probed,
         )  # fmt: skip
@@ -361,23 +258,23 @@ def narrow(
     top, chosen = np.empty(per_tile, single), np.empty(per_tile, np.int64)
     found, leader, largest = 0, probed[0] * TILE, single(0)
     for t in probed:
-        at, n = t * TILE, count[t]
+        begin, n = t * TILE, count[t]
         seen[t] = True
-        _at_centre(tiles, d, TILE, at * d, n, coarse_centre, along[at : at + n])
+        at_centre(tiles, d, TILE, begin * d, n, coarse_centre, along[begin : begin + n])
         n_classes = min(per_tile, n)
-        _promising(
-            along[at : at + n], norm[at : at + n], None, n, coarse_cosine, coarse_sine, n_classes,
-            top, chosen,
+        promising(
+            along[begin : begin + n], norm[begin : begin + n], None, n, coarse_cosine, coarse_sine,
+            n_classes, top, chosen,
         )  # fmt: skip
         for c in range(n_classes):
-            j = at + chosen[c]
+            j = begin + chosen[c]
             for f in range(d):
                 probes[found, f] = key[index[j], f] * factor
             found += 1
             largest = max(largest, norm[j])
             if along[j] > along[leader]:
                 leader = j
-    reach = _probe(
+    reach = probe(
         unit, start, stop, probes, found, guard * number(largest), absolute, size, best, panel,
         table, vectors, unroll,
     )  # fmt: skip
@@ -404,7 +301,7 @@ def narrow(
             if not skipped[end]:
                 at, n = end * TILE, count[end]
                 if not seen[end]:
-                    _at_centre(tiles, d, TILE, at * d, n, coarse_centre, along[at : at + n])
+                    at_centre(tiles, d, TILE, at * d, n, coarse_centre, along[at : at + n])
                 kept = _sift(
                     along, norm, at, n, coarse_cosine, coarse_sine, coarse, wider, least, may,
                     words, out_index, kept,
@@ -417,7 +314,7 @@ def narrow(
                 near = out_index[t] if along[out_index[t]] > along[near] else near
             for f in range(d):
                 w[0, f] = key[index[near], f] * factor
-            beyond = _rounded_down(_beyond(unit, start, stop, best, w, scores, lead), coarse)
+            beyond = _rounded_down(what_is_beyond(unit, start, stop, best, w, scores, lead), coarse)
             kept = before
             for t in range(begin, end):
                 if not skipped[t]:
@@ -429,7 +326,7 @@ def narrow(
     # To test those to the best key in full is worth its while if it drops half of a sample.
     for f in range(d):
         w[0, f] = key[index[leader], f] * factor
-    lead_reach = _beyond(unit, start, stop, best, w, scores, lead)
+    lead_reach = what_is_beyond(unit, start, stop, best, w, scores, lead)
     for step in (max(1, kept // _SAMPLE), 1):
         passed = _sift_differences(
             key, index, norm, out_index, 0, kept, 0, step, factor, w, number(norm[leader]), guard,

@@ -162,7 +162,7 @@ class _Narrowing:
         """About how many keys may win for the rows of a leaf."""
         groups, shape = self.groups, self.groups.shape
         for c in range(len(keys.lists.sizes)):
-            tiles, norm, which, balls, n_keys, floor = keys.list(c)
+            tiles, norm, which, balls, n_keys, floor = keys.pick(c)
             kept: int = _pruned_keys.narrow(
                 groups.unit, groups.size, self.best, start, stop, *self.scaled, tiles, norm, which,
                 tuple(balls), n_keys, floor, 0, False,
