@@ -68,6 +68,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruned, "_PROBES", 4)
     monkeypatch.setattr(pruned, "_SHORT", 40)
     monkeypatch.setattr(_pruned_groups, "_LEAST_LONGEST", 5)
+    monkeypatch.setattr(_pruned_groups, "_CLUSTERS", 2.0)
     monkeypatch.setattr(_pruned_groups, "_KEYS_PER_CLUSTER", 20)
     monkeypatch.setattr(_pruned_groups, "_LEAST_IN_TILE", 10)
 

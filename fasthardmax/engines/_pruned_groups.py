@@ -42,8 +42,9 @@ _ROWS_PER_CELL_SAMPLED = 16
 _SCATTER = 2654435769  # 2^32 over the golden ratio: its multiples fall evenly, by no period
 _VECTORS = (0,) * 3  # of a panel that looks for its nearest centres
 _ROWS_PER_RANGE, _TILES_PER_RANGE = 1 << 13, 1 << 5
-# So many keys are a cluster; and so many suffice for a tile, if the next key is of another cluster.
-_KEYS_PER_CLUSTER, _LEAST_IN_TILE = 512, 128
+# Clusters of keys for the square root of their number, and how many keys are worth one; and so many
+# suffice for a tile, if the next key is of another cluster.
+_CLUSTERS, _KEYS_PER_CLUSTER, _LEAST_IN_TILE = 0.2, 512, 128
 # Lists of the longest keys, by the share of all, that may spare a look at the rest; none shorter
 # than so many keys.
 _LONGEST, _LEAST_LONGEST = (1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64), 256
@@ -185,7 +186,7 @@ def _cluster_keys(
     """A number for each key that it shares with keys nearby."""
     n, d = key.shape
     nearest = np.zeros(n, np.uint16)  # sorted by radix
-    n_clusters = min(int(_CELLS * math.sqrt(n)), n // _KEYS_PER_CLUSTER)
+    n_clusters = min(int(_CLUSTERS * math.sqrt(n)), n // _KEYS_PER_CLUSTER)
     if n_clusters < 2:
         return nearest
     some = _scattered(n, max(1, n // (_ROWS_PER_CELL_SAMPLED * n_clusters)))

@@ -67,6 +67,8 @@ _PROBED_TILES = 32
 _SAMPLE = 32
 # Kept keys of one cluster that are worth a leader of their own.
 _MANY = 8
+# Unless of so many tried, beyond the first few, leaders let less than one be dropped.
+_FUTILE, _FREE = 4, 256
 
 
 @inlined
@@ -290,7 +292,7 @@ def narrow(
     square, may = np.empty(TILE, single), np.empty(TILE, np.uint8)
     words = may.view(np.uint64)
     wider = single(1) + coarse
-    kept = begin = 0
+    kept = begin = tried = dropped = 0
     while begin < n_tiles:
         before, end = kept, begin
         while end < n_tiles and owner[end] == owner[begin]:
@@ -308,7 +310,9 @@ def narrow(
                 )  # fmt: skip
             end += 1
         # Differences to a key are small where keys lie close together.
-        if kept - before >= _MANY:
+        if kept - before >= _MANY and _FUTILE * dropped + _FREE >= tried:
+            tried += kept - before
+            dropped += kept - before
             near = out_index[before]
             for t in range(before, kept):
                 near = out_index[t] if along[out_index[t]] > along[near] else near
@@ -322,6 +326,7 @@ def narrow(
                         tiles, d, along, norm, t * TILE, count[t], near, coarse_cosine, coarse_sine,
                         coarse, wider, least, beyond, square, may, words, out_index, kept,
                     )  # fmt: skip
+            dropped -= kept - before
         begin = end
     # To test those to the best key in full is worth its while if it drops half of a sample.
     for f in range(d):
