@@ -39,7 +39,9 @@ are dropped at once, and only the longest ones are read where these prove to be 
 
 The first test reads every key of a list, at the speed of memory, and so works in single precision
 whatever the dtype: the same argument with its roundoff, one more for each rounded feature, and
-norms with a small summand, so that no underflow can matter. Only the rest is done in full.
+norms with a small summand, so that no underflow can matter. So does a first test of differences to
+the best kept key of each cluster: with rounded features p - w is off by at most 2 u (|p| + |w|),
+and ``coarse`` (|p| + |w|) is added to its length and to its score. Only the rest is done in full.
 
 The bound for a cone of queries is that of Ram and Gray, "Maximum inner-product search using cone
 trees", KDD 2012; norms and directions apart are the idea of Teflioudi and Gemulla, "Exact and

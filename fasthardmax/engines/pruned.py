@@ -1,10 +1,11 @@
 """The pruned engine: groups of like queries, and for each the keys that may still win.
 
 Queries are put in order so that runs of them point in like directions: nearest of some spread-out
-centres, and each such cell cut in two again and again, down to leaves of a few panels. For a cell,
-a bound on the best score of each key anywhere in the cell drops the keys that cannot win there; its
-leaves do the same among the keys that are left; what then remains is screened and decided as in the
-direct engine. All lists of keys are increasing, so ties need no care. Memory is O(n d) a thread.
+centres, and where many keys may win in such a cell, cut in two again and again, down to leaves of a
+few panels. Keys lie in tiles of neighbours. For a cell, a bound on the best score of any key of a
+tile, and then of each key, anywhere in the cell drops those that cannot win there; its leaves do
+the same among the keys that are left; what then remains is screened and decided as in the direct
+engine. All lists of what remains are increasing, so ties need no care. Memory is O(n d) a thread.
 
 ``_pruned_keys.py`` derives every margin and names the sources.
 """
@@ -44,9 +45,9 @@ _SHORT = 1 << 9
 
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says: for
 # itself, for each query, and for each number in it; and, by item size, what narrowing costs beside
-# all pairs. Fitted to 94 measurements on 14 kinds of points at d = 5..32, n = 2e4 to 6e4.
-_CALL, _ASK, _FEATURE = 3e6, 70.0, 4.4
-_NARROW = {8: 0.35, 4: 0.5}
+# all pairs. Fitted by hand to 11 measurements on 6 kinds of points, d = 8..64, n = 2e4 to 1e5.
+_CALL, _ASK, _FEATURE = 5e5, 130.0, 3.3
+_NARROW = {8: 0.35, 4: 0.6}
 # And from how many multiply-adds on an estimate takes less than some 8 % of them.
 _WORTH_A_LOOK = {8: 1.5e9, 4: 3e9}
 # A look ends after so many leaves if by then another engine plainly takes half as long, or even so
