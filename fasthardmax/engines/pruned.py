@@ -39,7 +39,7 @@ from ._pruned_groups import (
 )
 
 # Keys scored early, for lower bounds: in top groups, and in leaves at most.
-_PROBES, _MOST_PROBES = 128, 1024
+_PROBES, _MOST_PROBES = 256, 1024
 # Of so few keys a top group keeps all.
 _SHORT = 1 << 9
 
