@@ -16,7 +16,7 @@ from fasthardmax._threads import for_each_range
 from fasthardmax.engines import (
     _pruned_bytes,
     _pruned_groups,
-    _pruned_keys,
+    _pruned_tiles,
     direct,
     pruned,
     reference,
@@ -66,6 +66,9 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruned, "_PROBES", 4)
     monkeypatch.setattr(pruned, "_SHORT", 40)
     monkeypatch.setattr(_pruned_groups, "_LEAST_LONGEST", 5)
+    monkeypatch.setattr(_pruned_groups, "_CLUSTERS", 2.0)
+    monkeypatch.setattr(_pruned_groups, "_KEYS_PER_CLUSTER", 20)
+    monkeypatch.setattr(_pruned_groups, "_LEAST_IN_TILE", 10)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -258,7 +261,11 @@ def test_estimate_of_nothing() -> None:
 
 def _differs(points: Array) -> bool:
     problem = self_attention(points[None], points[None], 1)
-    return not np.array_equal(pruned.run(problem).count, reference.run(problem).count)
+    answer, expected = pruned.run(problem), reference.run(problem)
+    return not all(
+        np.array_equal(getattr(answer, field), getattr(expected, field))
+        for field in ("first", "count")
+    )
 
 
 def test_too_small_a_margin_is_caught(small_groups: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,18 +276,61 @@ def test_too_small_a_margin_is_caught(small_groups: None, monkeypatch: pytest.Mo
     assert _differs(points)
 
 
-def test_a_lost_key_is_caught(small_groups: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _wrong_norms(norm: Array) -> None:
+    norm[::2] *= np.float32(0.5)
+
+
+def _no_radius(*balls: Array) -> None:
+    balls[2][:] = 0
+
+
+@pytest.mark.parametrize(
+    ("kernel", "of", "spoil"),
+    [("measure", slice(4, 5), _wrong_norms), ("fill", slice(12, 17), _no_radius)],
+)
+def test_a_lost_key_is_caught(
+    kernel: str, of: slice, spoil: Callable[..., None], small_groups: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Each point of a sphere wins somewhere, so that no key is spare."""
     monkeypatch.setattr(pruned, "_SHORT", 0)
-    narrow = _pruned_keys.narrow
+    points = sphere(3000, 3, DTYPES[1])
+    assert not _differs(points)
+    right = getattr(_pruned_tiles, kernel)
 
-    def lossy(*arguments: Any) -> tuple[int, float, float]:
-        kept, largest, reach = narrow(*arguments)
-        return max(1, kept - 1), largest, reach
+    def wrong(*arguments: Any) -> None:
+        right(*arguments)
+        spoil(*arguments[of])
 
-    points = sphere(500, 3, DTYPES[1])
-    problem = self_attention(points[None], points[None], 1)
-    expected = reference.run(problem).first
-    assert np.array_equal(pruned.run(problem).first, expected)
-    monkeypatch.setattr(_pruned_keys, "narrow", lossy)
-    assert not np.array_equal(pruned.run(problem).first, expected)
+    monkeypatch.setattr(_pruned_tiles, kernel, wrong)
+    assert _differs(points)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", [gaussian, clustered, ulp_neighbours], ids=lambda k: k.__name__)
+def test_balls_hold_their_keys(
+    kind: Callable[[int, int, DType], Array], dtype: DType, small_groups: None
+) -> None:
+    """Each list has each of its keys once, as its floor says, in a tile whose ball they lie in."""
+    points = kind(3000, 6, dtype)
+    problem = self_attention(points[None], points[None], 2)
+    keys = _pruned_groups.arrange_keys(problem, 0)
+    exact = points / keys.scale
+    norms = np.linalg.norm(exact.astype(np.float64), axis=1)
+    assert len(keys.lists.sizes) > 1 or kind is not gaussian
+    for c in range(len(keys.lists.sizes)):
+        among = keys.pick(c)
+        balls, seen = among.balls, []
+        middles = balls.middle.reshape(6, -1).T
+        assert (np.linalg.norm(middles, axis=1) <= balls.length).all()
+        for t, n in enumerate(balls.filled):
+            at = t * _pruned_tiles.TILE
+            here = among.which[at : at + n]
+            seen.append(here)
+            gaps = np.linalg.norm(exact[here].astype(np.float64) - middles[t], axis=1)
+            assert (gaps <= balls.radius[t]).all()
+            assert (norms[here] <= among.norm[at : at + n]).all()
+        indices = np.concatenate(seen)
+        assert len(indices) == among.n == len(np.unique(indices))
+        assert set(np.flatnonzero(norms > among.floor)) <= set(indices)
+    assert among.n == len(points)

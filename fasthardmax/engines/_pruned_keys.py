@@ -29,12 +29,19 @@ the bound of p - w plus ``guard`` (|p| + |w|) is less than every l(v) - <v, w>. 
 where norms or directions of keys differ, the second where keys lie closer together than they lie
 to the origin.
 
-No vector scores more than its norm: all keys as short as that are dropped at once, and only the
-longest ones are read where these prove to be enough.
+With w from among the keys nearby, the second test drops all but the outermost keys of a cluster
+that only some of the group's queries reach.
+
+Keys lie in tiles, each with a ball around its keys: no key p scores more than the ball's middle c
+and radius, for <v, p> = <v, c> + <v, p - c>. So a tile is not looked at if the bound of c plus the
+radius is less than every l(v). And no vector scores more than its norm: all keys as short as that
+are dropped at once, and only the longest ones are read where these prove to be enough.
 
 The first test reads every key of a list, at the speed of memory, and so works in single precision
 whatever the dtype: the same argument with its roundoff, one more for each rounded feature, and
-norms with a small summand, so that no underflow can matter. Only the rest is done in full.
+norms with a small summand, so that no underflow can matter. So does a first test of differences to
+the best kept key of each cluster: with rounded features p - w is off by at most 2 u (|p| + |w|),
+and ``coarse`` (|p| + |w|) is added to its length and to its score. Only the rest is done in full.
 
 The bound for a cone of queries is that of Ram and Gray, "Maximum inner-product search using cone
 trees", KDD 2012; norms and directions apart are the idea of Teflioudi and Gemulla, "Exact and
@@ -44,126 +51,26 @@ approximate maximum inner product search with LEMP", ACM TODS 42(1), 2017.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ._canonical import fewest_keys
-from ._decide import pack, padded_scores
 from ._jit import compiled, inlined, part
-from ._vectors import lowest_bit, screen_block
+from ._pruned_probes import at_centre, cap, probe, promising, what_is_beyond
+from ._pruned_tiles import TILE, put
+from ._vectors import lowest_bit
 
-__all__ = ["TILE", "aim", "longer", "narrow", "spares", "tile"]
+__all__ = ["keep_all", "narrow", "spares"]
 
-# Keys are read in tiles of so many, each tile feature-major: one stream through memory.
-TILE = 256
-# Kept keys that tell whether the test of differences is worth its while.
-_SAMPLE = 128
-
-
-@inlined
-def _put(key, row, factor, j, tiles):
-    """Write key ``row`` as the j-th of ``tiles``."""
-    d = key.shape[1]
-    at = (j // TILE) * TILE * d + j % TILE
-    for f in range(d):
-        tiles[at + f * TILE] = key[row, f] * factor
-
-
-@compiled
-def tile(key, factor, start, stop, tiles, norm, least):
-    """Scaled keys start..stop-1 in tiles, and upper bounds of their norms."""
-    d = key.shape[1]
-    number = key.dtype.type
-    widening = np.float32(1) + np.float32(2 * (d + 4)) * np.float32(np.finfo(np.float32).eps)
-    for j in range(start, stop):
-        _put(key, j, factor, j, tiles)
-        total = number(0)
-        for f in range(d):
-            x = key[j, f] * factor
-            total += x * x
-        norm[j] = np.float32(math.sqrt(total)) * widening + least
-
-
-@compiled
-def longer(key, factor, norm, index, n_keys, floor, out_tiles, out_norm, out_index):
-    """Write those of some keys whose norm exceeds ``floor`` to a list."""
-    found = 0
-    for j in range(n_keys):
-        if norm[j] > floor:
-            _put(key, index[j], factor, found, out_tiles)
-            out_norm[found], out_index[found] = norm[j], index[j]
-            found += 1
-
-
-@part
-def _cap(unit, start, stop, guard, centres, g, scores):
-    """Centre of rows start..stop-1, and cosine and sine of an angle that reaches them all."""
-    d = unit.shape[1]
-    number = unit.dtype.type
-    zero, one = number(0), number(1)
-    for f in range(d):
-        centres[g, f] = zero
-    for i in range(start, stop):
-        for f in range(d):
-            centres[g, f] += unit[i, f]
-    total = zero
-    for f in range(d):
-        total += centres[g, f] * centres[g, f]
-    length = math.sqrt(total)
-    if not length > zero:
-        return -one, zero
-    for f in range(d):
-        centres[g, f] /= length
-    least = one
-    for begin in range(start, stop, TILE):
-        end = min(begin + TILE, stop)
-        padded_scores(centres, g, unit, begin, end, scores)
-        for i in range(end - begin):
-            least = min(least, scores[i])
-    cosine = max(least - guard, -one)
-    return cosine, math.sqrt(max(zero, one - cosine * cosine + guard))
-
-
-@part
-def _at_centre(tiles, d, begin, end, centre, g, along):
-    """Scores <centre, x> of the keys of one tile, four features at a time."""
-    whole = d - d % 4
-    a = along[g, begin:end]
-    for j in range(len(a)):
-        a[j] = 0
-    for f in range(0, whole, 4):
-        c0, c1, c2, c3 = centre[g, f], centre[g, f + 1], centre[g, f + 2], centre[g, f + 3]
-        at = begin * d + f * TILE
-        x0, x1 = tiles[at : at + TILE], tiles[at + TILE : at + 2 * TILE]
-        x2, x3 = tiles[at + 2 * TILE : at + 3 * TILE], tiles[at + 3 * TILE : at + 4 * TILE]
-        for j in range(len(a)):
-            a[j] += (c0 * x0[j] + c1 * x1[j]) + (c2 * x2[j] + c3 * x3[j])
-    for f in range(whole, d):
-        c0, x0 = centre[g, f], tiles[begin * d + f * TILE : begin * d + (f + 1) * TILE]
-        for j in range(len(a)):
-            a[j] += c0 * x0[j]
-
-
-@compiled
-def aim(unit, borders, guard, tiles, n_keys, centres, caps, along):
-    """The caps of a few groups, and the scores of all keys at their centres.
-
-    Group g has rows borders[g, 0]..borders[g, 1] - 1; ``caps[g]`` is cosine and sine, ``centres``
-    (groups, d). The groups share each tile of keys while it is in cache.
-    """
-    n_groups, d = len(borders), unit.shape[1]
-    scores = np.empty(TILE + fewest_keys(unit.itemsize), unit.dtype)
-    for g in range(n_groups):
-        caps[g, 0], caps[g, 1] = _cap(
-            unit, borders[g, 0], borders[g, 1], unit.dtype.type(guard), centres, g, scores
-        )
-    centre = np.empty((n_groups, d), np.float32)
-    for g in range(n_groups):
-        for f in range(d):
-            centre[g, f] = centres[g, f]
-    for begin in range(0, n_keys, TILE):
-        for g in range(n_groups):
-            _at_centre(tiles, d, begin, min(begin + TILE, n_keys), centre, g, along)
+# Tiles whose keys are probed: where there are more, those that promise most.
+_PROBED_TILES = 32
+# Kept keys that tell whether the test of differences in full is worth its while.
+_SAMPLE = 32
+# Kept keys of one cluster that are worth a leader of their own.
+_MANY = 8
+# Unless of so many tried, beyond the first few, leaders let less than one be dropped.
+_FUTILE, _FREE = 4, 256
 
 
 @inlined
@@ -187,167 +94,250 @@ def _reaches(along, size, slack, cosine, sine, wider, reach):
 
 
 @inlined
-def _beats(key, row, factor, w, centres, g, slack, cosine, sine, wider, reach):
+def _beats(key, row, factor, w, centre, slack, cosine, sine, wider, reach):
     """Whether key ``row`` may score ``reach`` more than key ``w`` somewhere in the cap."""
     along = slack * 0
     square = along
-    for f in range(len(w)):
-        difference = key[row, f] * factor - w[f]
+    for f in range(key.shape[1]):
+        difference = key[row, f] * factor - w[0, f]
         square += difference * difference
-        along += difference * centres[g, f]
+        along += difference * centre[0, f]
     return _reaches(along, math.sqrt(square) * wider, slack, cosine, sine, wider, reach)
 
 
 @part
-def _promising(along, g, norm, n_keys, cosine, sine, top, chosen):
-    """Of each residue class of keys modulo len(chosen), the one that promises most."""
-    n_classes = len(chosen)
-    for t in range(n_classes):
-        top[t] = -np.inf
-    for begin in range(0, n_keys, n_classes):
-        a, b = along[g, begin : begin + n_classes], norm[begin : begin + n_classes]
-        for t in range(min(n_classes, n_keys - begin)):
-            promise = cosine * a[t] + sine * b[t]
-            better = promise > top[t]
-            top[t] = promise if better else top[t]
-            chosen[t] = begin + t if better else chosen[t]
-
-
-@part
-def _probe(
-    unit, start, stop, probes, n_probes, w, lower, absolute, size, best,
-    panel, table, at_w, vectors, unroll,
-):  # fmt: skip
-    """Raise ``best`` by what the probes score less ``lower``; returns what all rows reach.
-
-    First as it is, then less the score of ``w``.
-    """
-    d, width = unit.shape[1], len(table)
-    number = unit.dtype.type
-    reach, reach_beyond = number(np.inf), number(np.inf)
-    for i0 in range(start, stop, width):
-        lanes = min(width, stop - i0)
-        pack(unit, i0, lanes, width, panel, 0)
-        screen_block(panel, 0, probes, 0, n_probes, None, None, table, 0, vectors, unroll)
-        for lane in range(width):
-            at_w[lane] = 0
-        for f in range(d):
-            for lane in range(width):
-                at_w[lane] += panel[0, f * width + lane] * w[f]
-        for lane in range(lanes):
-            i = i0 + lane
-            floor = number(absolute / size[i]) if size[i] > 0 else number(np.inf)
-            best[i] = max(best[i], table[lane] - lower - floor)
-            reach = min(reach, best[i])
-            reach_beyond = min(reach_beyond, best[i] - at_w[lane])
-    return reach, reach_beyond
-
-
-@part
-def _sift(along, g, norm, n_keys, cosine, sine, coarse, wider, reach, may, words, kept):
-    """Write the positions of keys that may score ``reach`` to ``kept``; returns their number."""
-    n_kept = 0
-    for begin in range(0, n_keys, TILE):
-        end = min(begin + TILE, n_keys)
-        a, b = along[g, begin:end], norm[begin:end]
-        for j in range(len(a)):
-            may[j] = _reaches(a[j], b[j], coarse * b[j], cosine, sine, wider, reach)
-        for j in range(len(a), -(-len(a) // 8) * 8):
-            may[j] = 0
-        # Eight verdicts at a time: most are no.
-        for eight in range(-(-len(a) // 8)):
-            word = words[eight]
-            while word:
-                kept[n_kept] = begin + eight * 8 + (lowest_bit(word) >> 3)
-                n_kept += 1
-                word &= word - np.uint64(1)
+def _list(words, begin, n, kept, n_kept):
+    """Add begin + j for each byte j < ``n`` that is not 0 to ``kept``; returns how many it has."""
+    # Eight verdicts at a time: most are no.
+    for eight in range(-(-n // 8)):
+        word = words[eight]
+        while word:
+            kept[n_kept] = begin + eight * 8 + (lowest_bit(word) >> 3)
+            n_kept += 1
+            word &= word - np.uint64(1)
     return n_kept
 
 
 @part
-def _sift_differences(
-    key, index, norm, kept, n_kept, step, factor, w, w_norm, guard, centres, g, cosine, sine, reach
-):  # fmt: skip
-    """Of every ``step``-th kept key, how many may score ``reach`` more than key ``w``.
+def _sift(along, norm, begin, n, cosine, sine, coarse, wider, reach, may, words, kept, n_kept):
+    """Add the positions of ``n`` keys that may score ``reach`` to ``kept``; how many there are."""
+    a, b = along[begin : begin + n], norm[begin : begin + n]
+    for j in range(n):
+        may[j] = _reaches(a[j], b[j], coarse * b[j], cosine, sine, wider, reach)
+    may[n : -(-n // 8) * 8] = 0
+    return _list(words, begin, n, kept, n_kept)
 
-    If all are tested, they are all that stays in ``kept``.
+
+@part
+def _sift_near(
+    tiles, d, along, norm, begin, n, w, cosine, sine, coarse, wider, reach, beyond, square, may,
+    words, kept, n_kept,
+):  # fmt: skip
+    """As :func:`_sift`, for keys that also may score ``beyond`` more than key ``w``."""
+    for j in range(n):
+        square[j] = 0
+    at = w // TILE * TILE * d + w % TILE
+    for f in range(d):
+        feature = tiles[at + f * TILE]
+        x = tiles[begin * d + f * TILE : begin * d + f * TILE + n]
+        for j in range(n):
+            gap = x[j] - feature
+            square[j] += gap * gap
+    a, b = along[begin : begin + n], norm[begin : begin + n]
+    w_along, w_norm = along[w], norm[w]
+    for j in range(n):
+        slack = coarse * (b[j] + w_norm)
+        size = math.sqrt(square[j]) * wider + slack
+        may[j] = _reaches(a[j], b[j], coarse * b[j], cosine, sine, wider, reach) & _reaches(
+            a[j] - w_along, size, slack, cosine, sine, wider, beyond
+        )
+    may[n : -(-n // 8) * 8] = 0
+    return _list(words, begin, n, kept, n_kept)
+
+
+@part
+def _sift_differences(
+    key, index, norm, kept, begin, end, to, step, factor, w, w_norm, guard, centre, cosine, sine,
+    reach,
+):  # fmt: skip
+    """Of every ``step``-th of some kept keys, how many may score ``reach`` more than key ``w``.
+
+    If all are tested, those that may are moved to place ``to`` and on.
     """
     number = key.dtype.type
     wider = number(1) + guard
     n_passed = 0
-    for t in range(0, n_kept, step):
+    for t in range(begin, end, step):
         j = kept[t]
         slack = guard * (number(norm[j]) + w_norm)
-        passed = _beats(key, index[j], factor, w, centres, g, slack, cosine, sine, wider, reach)
+        passed = _beats(key, index[j], factor, w, centre, slack, cosine, sine, wider, reach)
         if step == 1:
-            kept[n_passed] = j
+            kept[to + n_passed] = j
         n_passed += passed
     return n_passed
 
 
+@inlined
+def _rounded_down(reach, coarse):
+    """In single precision, if at all."""
+    single = np.float32(reach)
+    return single - coarse * abs(single)
+
+
+@part
+def _increasing(numbers, n, words):
+    """Sort ``n`` different numbers, by a bit of ``words`` (all clear) for each."""
+    low, high = len(words), 0
+    for t in range(n):
+        at = numbers[t] >> 6
+        words[at] |= np.uint64(1) << np.uint64(numbers[t] & 63)
+        low, high = min(low, at), max(high, at)
+    t = 0
+    for at in range(low, high + 1):
+        word, words[at] = words[at], np.uint64(0)
+        while word:
+            numbers[t] = at * 64 + lowest_bit(word)
+            t += 1
+            word &= word - np.uint64(1)
+
+
+@part
+def keep_all(norm, index, count, words, out_index):
+    """List all keys in increasing order; returns the largest norm."""
+    kept, largest = 0, np.float32(0)
+    for t in range(len(count)):
+        for j in range(t * TILE, t * TILE + count[t]):
+            largest = max(largest, norm[j])
+            out_index[kept] = index[j]
+            kept += 1
+    _increasing(out_index, kept, words)
+    return largest
+
+
 @compiled
 def narrow(
-    unit, size, best, start, stop, key, factor, tiles, norm, index, n_keys, floor, short, exactly,
-    centres, caps, along, g, guard, coarse, absolute,
-    n_probes, probes, panel, table, vectors, unroll, most, out_tiles, out_norm, out_index,
+    unit, size, best, start, stop, key, factor, norm_of, tiles, norm, index, balls, n_keys, floor,
+    short, exactly, guard, coarse, absolute, n_probes, probes, panel, table, vectors, unroll, most,
+    room, out_tiles, out_norm, out_index,
 ):  # fmt: skip
-    """Find the keys that may win for a query of rows start..stop-1, group g of those aimed at.
+    """Find the keys that may win for a query of rows start..stop-1.
 
     Returns their number, their largest norm, and what every query's winner reaches; the number is
     -1 where keys whose norm is at most ``floor``, none of which are given, may win too. ``best``
     (n,), lower bounds of the queries' best scores, is raised by a few probed keys. Kept keys are
-    listed, and up to ``most`` of them copied out in tiles; up to ``short`` given keys are all kept,
-    unlisted. If not ``exactly``, the number is an estimate and nothing is kept.
+    listed in increasing order, and up to ``most`` of them copied out in tiles; up to ``short``
+    given keys are all kept, unlisted. If not ``exactly``, the number is an estimate and nothing is
+    kept.
     """
     d = unit.shape[1]
     number, single = unit.dtype.type, np.float32
     guard, factor, coarse = number(guard), number(factor), single(coarse)
-    cosine, sine = caps[g, 0], caps[g, 1]
+    middle, length, radius, count, owner = balls
+    along, bits = room
+    n_tiles = len(count)
+    centre, w = np.empty((1, d), unit.dtype), np.empty((1, d), unit.dtype)
+    scores, lead = (
+        np.empty(TILE + fewest_keys(unit.itemsize), unit.dtype), np.empty(TILE, unit.dtype),
+    )  # fmt: skip
+    cosine, sine = cap(unit, start, stop, guard, centre, scores)
     # The cap again, for single precision.
+    coarse_centre = np.empty(d, single)
+    for f in range(d):
+        coarse_centre[f] = centre[0, f]
     coarse_cosine = max(single(cosine) - coarse, single(-1))
     coarse_sine = single(
         math.sqrt(max(single(1) - coarse_cosine * coarse_cosine + coarse, single(0)))
     )
-    n_probes = min(n_probes, n_keys)
-    chosen = np.zeros(n_probes, np.int64)
-    _promising(
-        along, g, norm, n_keys, coarse_cosine, coarse_sine, np.empty(n_probes, single), chosen
-    )
-    leader, largest = chosen[0], single(0)
-    for t in range(n_probes):
-        j = chosen[t]
-        for f in range(d):
-            probes[t, f] = key[index[j], f] * factor
-        largest = max(largest, norm[j])
-        if along[g, j] > along[g, leader]:
-            leader = j
-    w, w_norm = np.empty(d, unit.dtype), number(norm[leader])
-    for f in range(d):
-        w[f] = key[index[leader], f] * factor
-    reach, reach_beyond = _probe(
-        unit, start, stop, probes, n_probes, w, guard * number(largest), absolute, size, best,
-        panel, table, np.empty_like(table), vectors, unroll,
+    tile_along = np.empty(n_tiles, single)
+    seen, skipped = np.zeros(n_tiles, np.bool_), np.empty(n_tiles, np.bool_)
+    at_centre(middle, d, n_tiles, 0, n_tiles, coarse_centre, tile_along)
+    n_probed = min(n_tiles, _PROBED_TILES)
+    probed: Any = np.arange(n_probed)
+    if n_tiles > n_probed:
+        promising(
+            tile_along, length, radius, n_tiles, coarse_cosine, coarse_sine, n_probed,
+            np.empty(n_probed, single), probed,
+        )  # fmt: skip
+    per_tile = max(1, min(n_probes, len(probes)) // n_probed)
+    top, chosen = np.empty(per_tile, single), np.empty(per_tile, np.int64)
+    found, leader, largest = 0, probed[0] * TILE, single(0)
+    for t in probed:
+        begin, n = t * TILE, count[t]
+        seen[t] = True
+        at_centre(tiles, d, TILE, begin * d, n, coarse_centre, along[begin : begin + n])
+        n_classes = min(per_tile, n)
+        promising(
+            along[begin : begin + n], norm[begin : begin + n], None, n, coarse_cosine, coarse_sine,
+            n_classes, top, chosen,
+        )  # fmt: skip
+        for c in range(n_classes):
+            j = begin + chosen[c]
+            for f in range(d):
+                probes[found, f] = key[index[j], f] * factor
+            found += 1
+            largest = max(largest, norm[j])
+            if along[j] > along[leader]:
+                leader = j
+    reach = probe(
+        unit, start, stop, probes, found, guard * number(largest), absolute, size, best, panel,
+        table, vectors, unroll,
     )  # fmt: skip
 
-    # Rounded down, if at all.
-    least = single(reach) - coarse * abs(single(reach))
+    least = _rounded_down(reach, coarse)
     if not spares(floor, least, coarse):
         return -1, largest, least
     if n_keys <= short:
-        for j in range(n_keys):
-            largest = max(largest, norm[j])
+        for t in range(n_tiles):
+            for j in range(t * TILE, t * TILE + count[t]):
+                largest = max(largest, norm[j])
         return n_keys, largest, least
-    may = np.empty(TILE, np.uint8)
-    kept = _sift(
-        along, g, norm, n_keys, coarse_cosine, coarse_sine, coarse, single(1) + coarse, least,
-        may, may.view(np.uint64), out_index,
-    )  # fmt: skip
-    # Differences to the best key are small where keys lie close together: testing them is worth
-    # its while if it drops half of a sample.
+    square, may = np.empty(TILE, single), np.empty(TILE, np.uint8)
+    words = may.view(np.uint64)
+    wider = single(1) + coarse
+    kept = begin = tried = dropped = 0
+    while begin < n_tiles:
+        before, end = kept, begin
+        while end < n_tiles and owner[end] == owner[begin]:
+            skipped[end] = not _reaches(
+                tile_along[end], length[end], coarse * length[end], coarse_cosine, coarse_sine,
+                wider, least - wider * radius[end],
+            )  # fmt: skip
+            if not skipped[end]:
+                at, n = end * TILE, count[end]
+                if not seen[end]:
+                    at_centre(tiles, d, TILE, at * d, n, coarse_centre, along[at : at + n])
+                kept = _sift(
+                    along, norm, at, n, coarse_cosine, coarse_sine, coarse, wider, least, may,
+                    words, out_index, kept,
+                )  # fmt: skip
+            end += 1
+        # Differences to a key are small where keys lie close together.
+        if kept - before >= _MANY and _FUTILE * dropped + _FREE >= tried:
+            tried += kept - before
+            dropped += kept - before
+            near = out_index[before]
+            for t in range(before, kept):
+                near = out_index[t] if along[out_index[t]] > along[near] else near
+            for f in range(d):
+                w[0, f] = key[index[near], f] * factor
+            beyond = _rounded_down(what_is_beyond(unit, start, stop, best, w, scores, lead), coarse)
+            kept = before
+            for t in range(begin, end):
+                if not skipped[t]:
+                    kept = _sift_near(
+                        tiles, d, along, norm, t * TILE, count[t], near, coarse_cosine, coarse_sine,
+                        coarse, wider, least, beyond, square, may, words, out_index, kept,
+                    )  # fmt: skip
+            dropped -= kept - before
+        begin = end
+    # To test those to the best key in full is worth its while if it drops half of a sample.
+    for f in range(d):
+        w[0, f] = key[index[leader], f] * factor
+    lead_reach = what_is_beyond(unit, start, stop, best, w, scores, lead)
     for step in (max(1, kept // _SAMPLE), 1):
         passed = _sift_differences(
-            key, index, norm, out_index, kept, step, factor, w, w_norm, guard, centres, g,
-            cosine, sine, reach_beyond,
+            key, index, norm, out_index, 0, kept, 0, step, factor, w, number(norm[leader]), guard,
+            centre, cosine, sine, lead_reach,
         )  # fmt: skip
         if step == 1:
             kept = passed
@@ -356,12 +346,15 @@ def narrow(
             return min(passed * step, kept), largest, least
         if 2 * passed * step > kept:
             break
+    for t in range(kept):
+        out_index[t] = index[out_index[t]]
+    _increasing(out_index, kept, bits)
     largest = single(0)
     copied = kept <= most
     for t in range(kept):
         j = out_index[t]
-        largest = max(largest, norm[j])
-        out_index[t], out_norm[t] = index[j], norm[j]
+        out_norm[t] = norm_of[j]
+        largest = max(largest, out_norm[t])
         if copied:
-            _put(key, index[j], factor, t, out_tiles)
+            put(key, j, factor, t, out_tiles)
     return kept, largest, least

@@ -11,6 +11,8 @@ the factor 8 in place of 4 has room for that.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba.extending import register_jitable
 
@@ -18,9 +20,11 @@ from ._canonical import fewest_keys
 from ._decide import NO_MASK, block_size, find_winners, pack
 from ._few_keys import decide
 from ._jit import compiled, part
-from ._pruned_keys import aim, narrow, spares
+from ._pruned_keys import keep_all, narrow, spares
 from ._pruned_panels import gather, write_panel
+from ._pruned_queries import refine
 from ._pruned_rough import answer_roughly
+from ._pruned_tiles import TILE
 from ._table_search import column_top
 from ._vectors import VECTOR_BYTES, prefetch, screen_block
 
@@ -34,6 +38,8 @@ _LEAST_PROBES, _KEYS_PER_PROBE = 64, 64
 _USELESS = 0.75
 # So few keys are all scored canonically.
 _FEW = 384
+# And of so few that a top group kept, its leaves drop none.
+_BRIEF = 96
 
 
 @part
@@ -135,53 +141,64 @@ def count_probes(n_keys: int, most: int) -> int:
     return min(most, max(_LEAST_PROBES, n_keys // _KEYS_PER_PROBE))
 
 
+@register_jitable
+def _list(lists: Any, c: Any, last: Any) -> Any:
+    """List c of some keys, as :func:`narrow` takes it; no other key may win beside the last."""
+    tiles, norm, which, balls, starts, ends, sizes, floors = lists
+    middle, length, radius, count, owner = balls
+    begin, end = starts[c], ends[c]
+    d = len(middle) // len(length)
+    return (
+        tiles[begin * TILE * d :], norm[begin * TILE :], which[begin * TILE :],
+        (
+            middle[begin * d : end * d], length[begin:end], radius[begin:end], count[begin:end],
+            owner[begin:end],
+        ),
+        sizes[c], floors[c] if c < last else np.float32(0),
+    )  # fmt: skip
+
+
 @compiled
-def answer(
-    query, unit, size, order, best, start, stop, leaf, key, factor, value,
-    tiles, norm, which, starts, sizes, floors, guard, coarse, absolute,
-    probes, probe_panel, table, centres, caps, along, out_tiles, out_norm, out_index, rows, read,
-    asked, panels, tables, allowed, ties, mean, first, count, indptr, indices, vectors, unroll,
-    rough,
+def _answer_top(
+    query, unit, size, order, best, start, stop, leaf, key, factor, norm_of, value,
+    lists, last, guard, coarse, absolute, probes, probe_panel, table, room,
+    out_tiles, out_norm, out_index, rows, read, asked, panels, tables, allowed, ties, mean, first,
+    count, indptr, indices, vectors, unroll, rough,
 ):  # fmt: skip
     """Answer rows start..stop-1, ``leaf`` at a time; returns how many keys were screened for them.
 
-    List c of the keys that may win is the ``sizes[c]`` from ``starts[c]`` on; a leaf looks at the
-    shortest that does, by ``floors``. ``read`` is ``rows``, for reading.
+    Of lists 0..last of the keys that may win, a leaf looks at the shortest that does. ``read`` is
+    ``rows``, for reading.
     """
-    d = query.shape[1]
-    n_lists, c = len(starts), 0
-    borders = np.empty((1, 2), np.int64)
-    useless, reach, fine = False, np.float32(-np.inf), False
+    floors = lists[7]
+    c, reach = 0, np.float32(-np.inf)
+    useless, fine = last == 0 and lists[6][0] <= _BRIEF, False
     listed = gathered = False  # all keys of a list: their numbers, their bytes
     longest = np.float32(0)
     screened = 0
     for begin in range(start, stop, leaf):
         end = min(begin + leaf, stop)
-        borders[0, 0], borders[0, 1] = begin, end
         found, largest = -1, np.float32(0)
         while found < 0:
-            at, among = starts[c], sizes[c]
+            tiles, norm, which, balls, among, floor = _list(lists, c, last)
             if useless:
                 found = among
-                for j in range(0 if listed else among):
-                    longest = max(longest, norm[at + j])
-                    out_index[j] = which[at + j]
+                if not listed:
+                    longest = keep_all(norm, which, balls[3], room[1], out_index)
                 listed, largest = True, longest
                 break
             n_probes = count_probes(among, len(probes))
-            aim(unit, borders, guard, tiles[at * d :], among, centres, caps, along)
             found, largest, reach = narrow(
-                unit, size, best, begin, end, key, factor, tiles[at * d :], norm[at:], which[at:],
-                among, floors[c], 0, True, centres, caps, along, 0, guard, coarse, absolute,
-                n_probes, probes, probe_panel, table, vectors, unroll, 0,
-                out_tiles, out_norm, out_index,
+                unit, size, best, begin, end, key, factor, norm_of, tiles, norm, which, balls,
+                among, floor, 0, True, guard, coarse, absolute, n_probes, probes, probe_panel,
+                table, vectors, unroll, 0, room, out_tiles, out_norm, out_index,
             )  # fmt: skip
             if found < 0:
                 c += 1
-                while not spares(floors[c], reach, coarse):
+                while c < last and not spares(floors[c], reach, coarse):
                     c += 1
         # Neighbours reach about as much.
-        useless |= n_lists == 1 and found > _USELESS * among
+        useless |= last == 0 and found > _USELESS * among
         while c and spares(floors[c - 1], reach, coarse):
             c -= 1
         answered = 0
@@ -209,3 +226,51 @@ def answer(
             )  # fmt: skip
         screened += found * (end - begin)
     return screened
+
+
+@compiled
+def answer(
+    query, unit, size, order, best, tops, first_top, last_top, likely, leaf, key, factor, norm_of,
+    value, keys, guard, coarse, absolute, n_probes, short, probes, probe_panel, table, room, copy,
+    out_tiles, out_norm, out_index, rows, read, asked, panels, tables, allowed, ties, mean, first,
+    count, indptr, indices, vectors, unroll, rough,
+):  # fmt: skip
+    """Answer some top groups; returns how many keys were screened, and a likely list.
+
+    Of the lists ``keys`` a group looks at the shortest that does, from ``likely`` on; the keys that
+    may win there go to ``copy``, a list with room for half of all keys.
+    """
+    screened = 0
+    floors, balls = keys[7], copy[3]
+    most = len(key) // 2
+    for top in range(first_top, last_top):
+        start, stop = tops[top], tops[top + 1]
+        c, kept, among = likely, -1, 0
+        while kept < 0:
+            tiles, norm, which, around, among, floor = _list(keys, c, len(floors))
+            kept, _, reach = narrow(
+                unit, size, best, start, stop, key, factor, norm_of, tiles, norm, which, around,
+                among, floor, short, True, guard, coarse, absolute, n_probes, probes, probe_panel,
+                table, vectors, unroll, most, room, copy[0], copy[1], copy[2],
+            )  # fmt: skip
+            likely = 0
+            while not spares(floors[likely], reach, coarse):
+                likely += 1
+            if kept < 0:
+                c = max(c + 1, likely)
+        lists, last = keys, c
+        if kept < among and kept <= most:
+            lists, last = copy, 0
+            n_tiles = -(-kept // TILE)
+            for t in range(n_tiles):
+                balls[3][t] = min(TILE, kept - t * TILE)
+            copy[5][0], copy[6][0] = n_tiles, kept
+        if kept > _BRIEF:
+            refine(unit, size, order, best, leaf, start, stop)
+        screened += _answer_top(
+            query, unit, size, order, best, start, stop, leaf, key, factor, norm_of, value,
+            lists, last, guard, coarse, absolute, probes,
+            probe_panel, table, room, out_tiles, out_norm, out_index, rows, read, asked, panels,
+            tables, allowed, ties, mean, first, count, indptr, indices, vectors, unroll, rough,
+        )  # fmt: skip
+    return screened, likely

@@ -13,14 +13,16 @@ from ._canonical import fewest_keys
 from ._decide import pack, padded_scores
 from ._few_keys import decide
 from ._jit import compiled, part
-from ._vectors import VECTOR_BYTES
+from ._vectors import VECTOR_BYTES, prefetch
 
-__all__ = ["assign", "directions", "split", "spread"]
+__all__ = ["assign", "directions", "refine", "split", "spread"]
 
 # Rows that stand for a node when it is split.
 _SAMPLE = 128
 _BLOCK = 64
 _BISECTIONS = 24
+# Rows lie anywhere in memory: they are asked for so many ahead.
+_AHEAD = 16
 
 
 @compiled
@@ -212,21 +214,15 @@ def _cut(columns, rows, begin, end, left, axis, room):
             x[i] = spare[i]
 
 
-@compiled
-def split(unit, size, order, leaf, start, stop, out_unit, out_size, out_order):
-    """Write rows ``order[start:stop]`` so that aligned runs of ``leaf`` 2^l lie close together."""
-    d, n = unit.shape[1], stop - start
-    axis, columns = np.empty(d, np.float32), np.empty((d, n), np.float32)
-    room = (
-        np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.uint32),
-        np.empty(n, np.int64),
-    )  # fmt: skip
-    rows = order[start:stop].copy()
+@part
+def _place(unit, rows, leaf, columns, axis, room, waiting):
+    """Reorder ``rows`` of ``unit`` so that aligned runs of ``leaf`` 2^l lie close together."""
+    n = len(rows)
     for i in range(n):
-        for f in range(d):
+        prefetch(unit, rows[min(i + _AHEAD, n - 1)])
+        for f in range(unit.shape[1]):
             columns[f, i] = unit[rows[i], f]
     # The part that waits is at most half of what was cut, so that 64 places are enough.
-    waiting = np.empty((64, 2), np.int64)
     n_waiting, begin, end = 0, 0, n
     while True:
         if end - begin > leaf:
@@ -243,8 +239,41 @@ def split(unit, size, order, leaf, start, stop, out_unit, out_size, out_order):
             begin, end = waiting[n_waiting, 0], waiting[n_waiting, 1]
         else:
             break
+
+
+@compiled
+def split(unit, size, order, leaf, start, stop, out_unit, out_size, out_order):
+    """Write rows ``order[start:stop]`` so that aligned runs of ``leaf`` 2^l lie close together.
+
+    Runs of no more than ``leaf`` keep their order.
+    """
+    d, n = unit.shape[1], stop - start
+    rows = order[start:stop].copy()
+    if n > leaf:
+        room = (
+            np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.uint32),
+            np.empty(n, np.int64),
+        )  # fmt: skip
+        _place(
+            unit, rows, leaf, np.empty((d, n), np.float32), np.empty(d, np.float32), room,
+            np.empty((64, 2), np.int64),
+        )  # fmt: skip
     for i in range(n):
+        prefetch(unit, rows[min(i + _AHEAD, n - 1)])
         out_order[start + i] = rows[i]
         out_size[start + i] = size[rows[i]]
         for f in range(d):
             out_unit[start + i, f] = unit[rows[i], f]
+
+
+@compiled
+def refine(unit, size, order, best, leaf, start, stop):
+    """As :func:`split`, in place, the rows start..stop-1 and what is known of them."""
+    n = stop - start
+    if n <= leaf:
+        return
+    old_unit, old_size = unit[start:stop].copy(), size[start:stop].copy()
+    old_order, old_best, rows = order[start:stop].copy(), best[start:stop].copy(), np.arange(n)
+    split(old_unit, old_size, rows, leaf, 0, n, unit[start:stop], size[start:stop], rows)
+    for i in range(n):
+        order[start + i], best[start + i] = old_order[rows[i]], old_best[rows[i]]

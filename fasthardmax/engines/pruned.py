@@ -1,10 +1,11 @@
 """The pruned engine: groups of like queries, and for each the keys that may still win.
 
 Queries are put in order so that runs of them point in like directions: nearest of some spread-out
-centres, and each such cell cut in two again and again, down to leaves of a few panels. For a cell,
-a bound on the best score of each key anywhere in the cell drops the keys that cannot win there; its
-leaves do the same among the keys that are left; what then remains is screened and decided as in the
-direct engine. All lists of keys are increasing, so ties need no care. Memory is O(n d) a thread.
+centres, and where many keys may win in such a cell, cut in two again and again, down to leaves of a
+few panels. Keys lie in tiles of neighbours. For a cell, a bound on the best score of any key of a
+tile, and then of each key, anywhere in the cell drops those that cannot win there; its leaves do
+the same among the keys that are left; what then remains is screened and decided as in the direct
+engine. All lists of what remains are increasing, so ties need no care. Memory is O(n d) a thread.
 
 ``_pruned_keys.py`` derives every margin and names the sources.
 """
@@ -12,9 +13,8 @@ direct engine. All lists of keys are increasing, so ties need no care. Memory is
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from statistics import fmean, pstdev
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,6 @@ from ._forecast import Forecast
 from ._pruned_bytes import room_for_rough, round_keys
 from ._pruned_glance import glance
 from ._pruned_groups import (
-    Candidates,
     Groups,
     Keys,
     Prepared,
@@ -37,21 +36,19 @@ from ._pruned_groups import (
     arrange_queries,
     arrange_some_queries,
     find_centres,
-    room,
+    room_for_list,
 )
 
-# Top groups that share one pass over the keys.
-_TOGETHER = 4
 # Keys scored early, for lower bounds: in top groups, and in leaves at most.
-_PROBES, _MOST_PROBES = 128, 1024
+_PROBES, _MOST_PROBES = 256, 1024
 # Of so few keys a top group keeps all.
-_SHORT = 1 << 13
+_SHORT = 1 << 9
 
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says: for
 # itself, for each query, and for each number in it; and, by item size, what narrowing costs beside
-# all pairs. Fitted to 94 measurements on 14 kinds of points at d = 5..32, n = 2e4 to 6e4.
-_CALL, _ASK, _FEATURE = 3e6, 70.0, 4.4
-_NARROW = {8: 0.35, 4: 0.5}
+# all pairs. Fitted by hand to 11 measurements on 6 kinds of points, d = 8..64, n = 2e4 to 1e5.
+_CALL, _ASK, _FEATURE = 5e5, 130.0, 3.3
+_NARROW = {8: 0.35, 4: 0.6}
 # From how many multiply-adds on a glance takes less than some 3 % of them.
 _WORTH_A_LOOK = 1.5e9
 # A look ends after so many leaves if by then another engine plainly takes half as long, or even so
@@ -156,26 +153,15 @@ def estimate(problem: Problem, enough: float = 1.0) -> tuple[float, Prepared | N
     narrowing = _Narrowing(problem, 0, keys, groups, best)
     shares: list[float] = []
     for start, stop in leaves:
-        shares.append(narrowing.count_for_leaf(start, stop, keys.lists) / problem.n_keys)
+        shares.append(narrowing.count_for_leaf(start, stop, keys) / problem.n_keys)
         if len(shares) >= _FEWEST_LEAVES and not enough / _PLAINLY < fmean(shares) < enough:
             break
     error = pstdev(shares) / math.sqrt(len(shares))
     return min(1.0, fmean(shares) + _ERRORS * error), prepared
 
 
-class _Level(NamedTuple):
-    """Room for what is kept of the keys at one level of groups."""
-
-    centres: NDArray[Any]
-    caps: NDArray[Any]
-    along: NDArray[np.float32]
-    tiles: NDArray[np.float32]
-    norm: NDArray[np.float32]
-    which: NDArray[np.int64]
-
-
 class _Narrowing:
-    """Lists of the keys that may win in a top group and in a leaf; one thread's, with its room."""
+    """Lists of the keys that may win in a leaf; one thread's, with its room."""
 
     def __init__(
         self, problem: Problem, b: int, keys: Keys, groups: Groups, best: NDArray[Any]
@@ -184,53 +170,27 @@ class _Narrowing:
         self.key = readonly(problem.key[problem.key_of[b]])
         guard, self.absolute = screening_slack(d, dtype)
         self.guards = guard, screening_slack(d, np.dtype(np.float32))[0]
-        self.factor = 1 / keys.scale
+        self.scaled = self.key, 1 / keys.scale, keys.norm
         self.groups, self.best = groups, best
-        self.probes = np.empty((_MOST_PROBES, d), dtype)
-        self.panel = np.empty((1, d * groups.shape.width), dtype)
-        self.table = np.empty(groups.shape.width, dtype)
-
-        def level(n_groups: int, n_copied: int) -> _Level:
-            return _Level(
-                np.empty((n_groups, d), dtype), np.empty((n_groups, 2), dtype),
-                np.empty((n_groups, n), np.float32), room(n_copied, d)[0], np.empty(n, np.float32),
-                np.empty(n, np.int64),
-            )  # fmt: skip
-
-        # A top group's list longer than this is not copied: its leaves read all keys. Theirs need
-        # no copy.
-        self.top, self.leaf = level(_TOGETHER, n // 2), level(1, 0)
-
-    def aim(self, level: _Level, groups: list[tuple[int, int]], among: Candidates) -> None:
-        """Score ``among`` at the centres of the ``groups``, each from a row to a row."""
-        _pruned_keys.aim(
-            self.groups.unit, np.array(groups), self.guards[0], among.tiles, among.n, *level[:3]
-        )
-
-    def narrow(
-        self, level: _Level, g: int, start: int, stop: int, among: Candidates, n_probes: int,
-        short: int = 0, exactly: bool = True, most: int = 0,
-    ) -> int:  # fmt: skip
-        """How many of ``among`` may win for rows start..stop-1; ``level`` gets them if not all.
-
-        -1 where keys that are not in ``among`` may win too; up to ``short`` are all kept, and none
-        if it is not to be said ``exactly``.
-        """
-        groups = self.groups
-        kept: int
-        kept, _, self.reach = _pruned_keys.narrow(
-            groups.unit, groups.size, self.best, start, stop, self.key, self.factor, *among, short,
-            exactly, *level[:3], g, *self.guards, self.absolute, n_probes, self.probes, self.panel,
-            self.table, groups.shape.vectors, groups.shape.unroll, most, *level[3:],
+        self.probing = (
+            np.empty((_MOST_PROBES, d), dtype), np.empty((1, d * groups.shape.width), dtype),
+            np.empty(groups.shape.width, dtype),
         )  # fmt: skip
-        return kept
+        self.room = np.empty(len(keys.lists.norm), np.float32), np.zeros(n // 64 + 1, np.uint64)
+        # What a leaf keeps needs no copy.
+        self.leaf = np.empty(0, np.float32), np.empty(n, np.float32), np.empty(n, np.int64)
 
-    def count_for_leaf(self, start: int, stop: int, lists: list[Candidates]) -> int:
-        """About how many keys may win for a leaf."""
-        for among in lists:
-            n_probes = _pruned_leaf.count_probes(among.n, _MOST_PROBES)
-            self.aim(self.leaf, [(start, stop)], among)
-            kept = self.narrow(self.leaf, 0, start, stop, among, n_probes, exactly=False)
+    def count_for_leaf(self, start: int, stop: int, keys: Keys) -> int:
+        """About how many keys may win for the rows of a leaf."""
+        groups, shape = self.groups, self.groups.shape
+        for c in range(len(keys.lists.sizes)):
+            tiles, norm, which, balls, n_keys, floor = keys.pick(c)
+            kept: int = _pruned_keys.narrow(
+                groups.unit, groups.size, self.best, start, stop, *self.scaled, tiles, norm, which,
+                tuple(balls), n_keys, floor, 0, False,
+                *self.guards, self.absolute, _pruned_leaf.count_probes(n_keys, _MOST_PROBES),
+                *self.probing, shape.vectors, shape.unroll, 0, self.room, *self.leaf,
+            )[0]  # fmt: skip
             if kept >= 0:
                 break
         return kept
@@ -244,76 +204,38 @@ class _Search:
         indptr: NDArray[np.int64], indices: NDArray[np.int64],
     ) -> None:  # fmt: skip
         n, d, dtype = problem.n_keys, problem.n_features, problem.dtype
-        shape = narrowing.groups.shape
-        self.narrowing, self.keys, self.lists = narrowing, keys, keys.lists
-        self.screened = 0
-        self.likely = 0
+        groups = narrowing.groups
+        shape = groups.shape
+        self.screened = self._likely = 0
         n_panels = shape.leaf // shape.width
-        self.query = readonly(problem.query[problem.query_of[b]])
-        self.value = readonly(problem.value[problem.value_of[b]])
         rows = np.empty((n, d), dtype)
-        self.workspace = (
+        key, *scaled = narrowing.scaled
+        self._before = (
+            readonly(problem.query[problem.query_of[b]]), groups.unit, groups.size, groups.order,
+            narrowing.best, groups.tops,
+        )  # fmt: skip
+        self._after = (
+            shape.leaf, key, *scaled, readonly(problem.value[problem.value_of[b]]), keys.lists,
+            *narrowing.guards, narrowing.absolute, _PROBES, _SHORT, *narrowing.probing,
+            narrowing.room,
+            # Leaves of a top group that keeps more read all keys.
+            room_for_list(n, d, n // 2),
             *narrowing.leaf, rows, readonly(rows),
             np.empty((shape.leaf, d), dtype),
             np.empty((n_panels, d * shape.width), dtype),
             np.empty((n_panels, MOST_BLOCKS, shape.width), dtype),
             np.empty((0, 0), bool),
-        )  # fmt: skip
-        self.rough = room_for_rough(keys.rough, problem) if keys.rough is not None else None
-        self.outputs = (
             TIES[problem.ties], answer.mean[b], answer.first[b], answer.count[b], indptr, indices,
+            shape.vectors, shape.unroll,
+            room_for_rough(keys.rough, problem) if keys.rough is not None else None,
         )  # fmt: skip
 
-    def visit(self, tops: list[tuple[int, int]]) -> None:
-        """Answer the queries of the groups ``tops``."""
-        # Neighbours reach about as much, and so need the same list.
-        waiting = [(self.likely, top) for top in tops]
-        while waiting:
-            c = min(waiting)[0]
-            now = [top for at, top in waiting if at == c]
-            waiting = [(at, top) for at, top in waiting if at != c]
-            self.narrowing.aim(self.narrowing.top, now, self.lists[c])
-            for g, top in enumerate(now):
-                if not self._visit(g, *top, c):
-                    waiting.append((max(c + 1, self._needed()), top))
-
-    def _needed(self) -> int:
-        """The shortest list that is enough for what the rows looked at last reach."""
-        reach, coarse = self.narrowing.reach, np.float32(self.narrowing.guards[1])
-        return next(
-            c
-            for c, f in enumerate(self.keys.floors)
-            if _pruned_keys.spares.py_func(f, reach, coarse)
+    def visit(self, start: int, stop: int) -> None:
+        """Answer the queries of top groups start..stop-1."""
+        screened, self._likely = _pruned_leaf.answer(
+            *self._before, start, stop, self._likely, *self._after
         )
-
-    def _visit(self, g: int, start: int, stop: int, c: int) -> bool:
-        """Answer the queries of group g of those aimed at, if the keys of list ``c`` are enough."""
-        level, keys, among = self.narrowing.top, self.keys, self.lists[c]
-        most = len(self.narrowing.key) // 2
-        n = self.narrowing.narrow(level, g, start, stop, among, _PROBES, _SHORT, most=most)
-        if n < 0:
-            return False
-        self.likely = self._needed()
-        if n < among.n and n <= most:
-            lists = (
-                *level[3:], np.zeros(1, np.int64), np.array([n]), np.zeros(1, np.float32)
-            )  # fmt: skip
-        else:
-            floors = np.append(keys.floors[:c], np.float32(0))
-            lists = (*keys[:3], keys.starts[: c + 1], keys.sizes[: c + 1], floors)
-        self._answer(start, stop, lists)
-        return True
-
-    def _answer(self, start: int, stop: int, lists: tuple[NDArray[Any], ...]) -> None:
-        narrowing = self.narrowing
-        groups = narrowing.groups
-        self.screened += _pruned_leaf.answer(
-            self.query, groups.unit, groups.size, groups.order, narrowing.best, start, stop,
-            groups.shape.leaf, narrowing.key, narrowing.factor, self.value, *lists,
-            *narrowing.guards, narrowing.absolute, narrowing.probes, narrowing.panel,
-            narrowing.table, *self.workspace, *self.outputs, groups.shape.vectors,
-            groups.shape.unroll, self.rough,
-        )  # fmt: skip
+        self.screened += screened
 
 
 def _search_entry(
@@ -331,9 +253,7 @@ def _search_entry(
             narrowing = _Narrowing(problem, b, keys, groups, best)
             search = _Search(problem, b, narrowing, keys, answer, indptr, indices)
         before = search.screened
-        for first in range(start, stop, _TOGETHER):
-            tops = groups.tops[first : min(first + _TOGETHER, stop) + 1].tolist()
-            search.visit(list(pairwise(tops)))
+        search.visit(start, stop)
         screened.append(search.screened - before)
         idle.append(search)
 
