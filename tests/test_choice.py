@@ -223,7 +223,7 @@ def test_a_glance_decides_who_looks(load, monkeypatch, promised, longest, looks,
 
 @pytest.mark.parametrize(
     ("share", "looks", "expected"),
-    [(0.001, False, "pruned"), (0.2, True, "pruned"), (0.9, False, "direct")],
+    [(0.001, False, "pruned"), (0.3, True, "pruned"), (0.9, False, "direct")],
 )
 def test_pruned_looks_only_where_a_glance_does_not_tell(load, monkeypatch, share, looks, expected):
     load("direct", "pruned")
@@ -301,6 +301,8 @@ def test_a_run_from_what_the_look_made_gives_the_same_bits(load, monkeypatch, n_
     """The keys' arrangement and the centres are taken up, for the first batch entry alone."""
     load("direct", "pruned")
     monkeypatch.setattr(pruned_engine, "_WORTH_A_LOOK", 0)
+    monkeypatch.setattr(direct, "bytes_serve", lambda _: (False, ()))
+    monkeypatch.setattr(_choice, "_MUCH", 0)  # it always looks
     points = np.random.default_rng(0).standard_normal((n_batch, 20_000, 5))
     points[-1, :7] = points[-1, 7:14]  # ties
     looked_at = problem_of(points[:, None])
@@ -321,6 +323,8 @@ def test_a_run_from_what_the_look_made_gives_the_same_bits(load, monkeypatch, n_
 def test_what_a_look_made_serves_no_other_problem(load, monkeypatch):
     load("direct", "pruned")
     monkeypatch.setattr(pruned_engine, "_WORTH_A_LOOK", 0)
+    monkeypatch.setattr(direct, "bytes_serve", lambda _: (False, ()))
+    monkeypatch.setattr(_choice, "_MUCH", 0)  # it always looks
     rng = np.random.default_rng(0)
     problems = [problem_of(rng.standard_normal((20_000, 5))) for _ in range(3)]
     given = []

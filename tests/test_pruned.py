@@ -123,7 +123,7 @@ def _decided_in_bytes(small_groups: None, monkeypatch: pytest.MonkeyPatch) -> Ca
 
     monkeypatch.setattr(_pruned_bytes, "_LEAST_KEYS", 0)
     monkeypatch.setattr(pruned, "room_for_rough", noted)
-    fetched = 12  # of a room: blocks whose keys have been copied, to be scored again
+    fetched = 10  # of a room: blocks whose keys have been copied, to be scored again
     return lambda: any(room[fetched].any() for room in rooms)
 
 

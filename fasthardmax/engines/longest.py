@@ -36,8 +36,8 @@ _MOST = 0.75
 # What a call takes, in nanoseconds of one core (measured): what all cores wait for, and in each
 # further round; for each number in the keys; and for each query and round beside its pairs.
 _CALL, _ROUND, _NUMBER, _ASK = 3e5, 1e5, 1.0, 40.0
-# All pairs of fewer multiply-adds take less than some 30 looks.
-_WORTH_A_LOOK = 4e9
+# All pairs of fewer multiply-adds take less than some 15 looks.
+_WORTH_A_LOOK = 2e9
 
 
 class Start(NamedTuple):
