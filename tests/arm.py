@@ -15,6 +15,7 @@ from numba import njit, types
 
 from fasthardmax.engines import _vectors
 from fasthardmax.engines._canonical import score_keys, tied, top_score
+from fasthardmax.engines._cones_groups import bound_groups, reaching, score_group
 from fasthardmax.engines._cones_lanes import (
     find_cells,
     outside_body,
@@ -24,12 +25,13 @@ from fasthardmax.engines._cones_lanes import (
 )
 from fasthardmax.engines._cones_vectors import extent, highest, screen_list, survivors
 from fasthardmax.engines._few_keys import decide
-from fasthardmax.engines._lone_blocks import decide_lone
+from fasthardmax.engines._lone_blocks import decide_lone, decide_lone_turned
 from fasthardmax.engines._rows import sweep
 from fasthardmax.engines._table_search import column_top, hits, lone_hits, next_hit
+from fasthardmax.engines._turned import turn_rows
 from fasthardmax.engines._vectors import geometry, prefetch, screen_block
 
-NAME = sys.argv[1]
+NAME = sys.argv[1] if __name__ == "__main__" else "float32"
 KIND = types.float32 if NAME == "float32" else types.float64
 ITEMSIZE = np.dtype(NAME).itemsize
 WORD = types.int32 if NAME == "float32" else types.int64
@@ -65,6 +67,16 @@ def _lone(query, key, n_keys, found, scores, best, last, first, count):
     return decide_lone(
         query, 0, key, 8, n_keys, found, 0, 4, scores, best, last, first, count
     )  # fmt: skip
+
+
+def _turned(query, key, turned, found, best, last, first, count):
+    turn_rows(key, 0, len(key), turned)
+    return decide_lone_turned(query, 0, turned, 8, found, 0, 4, best, last, first, count)
+
+
+def _groups(query, corners, n, columns, least, room):
+    top = bound_groups(query, 0, corners, 0, n, room, (0,) * 3)
+    return score_group(query, 0, columns, 0, least, room, (0,) * 3), reaching(room, 0, top)
 
 
 def _few(panels, key, n_keys, best, first, last, count):
@@ -115,6 +127,11 @@ KERNELS = {
         _lone,
         (ROWS, ROWS, N, PLACES, NUMBERS, NUMBERS, PLACES, PLACES, PLACES),
     ),
+    "turned": (
+        _turned,
+        (ROWS, ROWS, TABLES, PLACES, NUMBERS, PLACES, PLACES, PLACES),
+    ),
+    "groups": (_groups, (ROWS, TABLES, N, TABLES, KIND, NUMBERS)),
     "few keys": (_few, (ROWS, ROWS, N, NUMBERS, PLACES, PLACES, PLACES)),
     "table search": (_search, (TABLES, N, NUMBERS, NUMBERS, PLACES)),
     "divide": (_divide, (COLUMNS, N, COLUMNS, LINE, PLACES, LINE, COLUMNS, LINE)),

@@ -15,6 +15,8 @@ SCREENS = ("screen, d=2", "screen, d=3", "screen, d=8", "sweep", "screen list")
 DECIDES = {
     "canonical scores": "fmul",
     "lone blocks": "fmul",
+    "turned": "fmul",
+    "groups": "fmul",
     "few keys": "fmul",
     "table search": "fcmge",
     "divide": "fmul",

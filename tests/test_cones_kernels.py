@@ -10,6 +10,7 @@ from fasthardmax.engines import _cones_divide as dividing
 from fasthardmax.engines import _cones_index as index
 from fasthardmax.engines import _cones_kernels as kernels
 from fasthardmax.engines import _cones_long as longer
+from fasthardmax.engines import _cones_open as opened
 from fasthardmax.engines import _cones_search as search
 from fasthardmax.engines import _cones_sweep as sweeping
 from fasthardmax.engines import cones
@@ -160,7 +161,7 @@ def test_a_large_tie_set_is_kept() -> None:
     keys = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     built = index.build(keys, np.abs(keys).max(axis=0), 1)
     query = np.concatenate([np.eye(3), np.round(3 * gaussian(300, 3, DTYPES[1]))])
-    room = search.new_room(built.candidates, np.empty((303, 0)))
+    room = opened.new_room(built.candidates, np.empty((303, 0)))
     parts = cones._searched(built)
     firsts = built.members[built.spans[:-1]]
     none = np.empty((303, 0))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from ._cones_divide import GROUPED
-from ._cones_search import BLOCK, SHORT, find_best, settle_open
+from ._cones_open import settle_open
+from ._cones_search import BLOCK, SHORT, find_best
 from ._cones_ties import copy_row
 from ._cones_vectors import PACK, screen_list
 from ._jit import compiled, part

@@ -1,32 +1,28 @@
 """Machine code that asks a cone index: find a query's cell and score its candidates.
 
-The note on Numba's disk cache in ``_vectors.py`` holds for this file, ``_cones_ties.py``
-and ``_cones_boxes.py``.
+The note on Numba's disk cache in ``_vectors.py`` holds for this file, ``_cones_open.py``,
+``_cones_ties.py`` and ``_cones_boxes.py``.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ._cones_boxes import tied_in_tree
 from ._cones_divide import GROUPED
 from ._cones_lanes import find_cells, settle_streams, stream
-from ._cones_long import ROOM, tied_in_groups
-from ._cones_ties import copy_row, scan, score_of, settle, sort
+from ._cones_long import ROOM
+from ._cones_open import DEPTH, settle_open, tied_in_leaf
+from ._cones_ties import copy_row, score_of, sort
 from ._jit import compiled, inlined, part
 from ._vectors import VECTOR_BYTES, prefetch
 
-__all__ = [
-    "BLOCK", "SHORT", "attend", "find_best", "list_ties", "new_room", "settle_open",
-]  # fmt: skip
+__all__ = ["BLOCK", "SHORT", "attend", "find_best", "list_ties"]
 
 # Queries handled at once: what they read is then fetched from memory at once as well.
 BLOCK = 256
 _FETCHED = 16  # more queries of a block than this, and their candidates are asked for ahead
-_HELD = 64  # tie sets
 # Answers of so many bytes a query go by way of a block past the caches, if they are streamed.
 _STREAMED_ROW = 64
-_DEPTH = 64  # of the tree of boxes, at most; as many bounds fit into ``ROOM``
 _SHALLOW = 4  # steps down to a leaf, for which quotients are formed one by one
 # In place of a table's entry, for a query too short for it.
 SHORT = np.iinfo(np.int32).max
@@ -161,31 +157,6 @@ def find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims)
 
 
 @part
-def _tied(query, i, leaf, low, high, lists, more, keys, tied, nodes, bounds, dims):
-    """Write the winning candidates of query i to ``tied``; how many, and how many were scored."""
-    boxes, long, columns, corners = more
-    if high[leaf] == 0:
-        return tied_in_tree(query, i, low[leaf], lists, boxes, keys, tied, nodes, bounds, dims)
-    if high[leaf] >= GROUPED:
-        n = high[leaf] - GROUPED
-        return tied_in_groups(
-            query, i, low[leaf], n, long, columns, corners, tied, bounds, dims
-        )  # fmt: skip
-    start, stop = low[leaf], low[leaf] + high[leaf]
-    best = keys.dtype.type(-np.inf)
-    found = 0
-    for j in range(start, stop):
-        score = score_of(query, i, keys, lists[j], dims)
-        if score > best:
-            best = score
-            found = 0
-        if score == best:
-            tied[found] = lists[j]
-            found += 1
-    return found, stop - start
-
-
-@part
 def _write_counts(begin, n, entries, alone, spans, count):
     if alone:
         for i in range(begin, begin + n):
@@ -231,79 +202,6 @@ def _settle_won(
         count[into + j] = 1 if alone else spans[c + 1] - spans[c]
         copy_row(source, rows[c], mean, mean_into + j)
     return left
-
-
-@compiled
-def new_room(candidates, mean):
-    """Room for tie sets, some of which are kept with what they give, and for a tree.
-
-    ``settle_open`` writes there; last among what is kept is what all keys give.
-    """
-    return (
-        np.empty(len(candidates), np.int32), np.empty((_HELD, len(candidates)), np.int32),
-        np.zeros(_HELD, np.int64), np.empty((_HELD + 1, mean.shape[1]), mean.dtype),
-        np.empty(_HELD + 1, np.int64), np.zeros(_HELD + 1, np.int64),
-        np.empty(_DEPTH, np.int64), np.empty(ROOM, candidates.dtype),
-    )  # fmt: skip
-
-
-@compiled
-def settle_open(
-    begin, n, open_, leaves, won, query, key, value, candidates, spans, members, firsts, source,
-    rows, low, high, lists, more, zero, ties, into, mean_into, mean, first, count, dims,
-    tied, held, n_held, held_mean, held_first, held_count, nodes, bounds,
-):  # fmt: skip
-    """Answer ``n`` of a block's queries, those won by one and others; how many were scored anew.
-
-    Query ``begin + j`` gets row ``into + j`` of ``first`` and ``count``, ``mean_into + j`` of
-    ``mean``. The last arguments are those of :func:`new_room`.
-    """
-    alone = len(members) == len(candidates)
-    scored = 0
-    for o in range(n):
-        j, leaf, c = open_[o], leaves[o], won[open_[o]]
-        i = begin + j
-        if c < 0 <= leaf:
-            found, new = _tied(
-                query, i, leaf, low, high, lists, more, candidates, tied, nodes, bounds, dims
-            )
-            scored += 0 if 0 < high[leaf] < GROUPED else new  # those have been counted
-            c = tied[0] if found == 1 else c
-        if c >= 0:
-            first[into + j] = firsts[c]
-            count[into + j] = 1 if alone else spans[c + 1] - spans[c]
-            copy_row(source, rows[c], mean, mean_into + j)
-            continue
-        if leaf < 0:
-            slot, kept = _HELD, True
-            for f in range(len(dims)):
-                kept &= abs(query[i, f]) <= zero
-            same = kept and held_count[slot] > 0
-        else:
-            # Queries often tie alike: tie sets are kept, none in place of a larger one.
-            slot = (found + 3 * tied[0] + 5 * tied[found - 1]) % _HELD
-            kept = found >= n_held[slot]
-            same = found == n_held[slot]
-            for t in range(found if same else 0):
-                same &= tied[t] == held[slot, t]
-        if same:
-            first[into + j], count[into + j] = held_first[slot], held_count[slot]
-            copy_row(held_mean, slot, mean, mean_into + j)
-            continue
-        if leaf < 0:
-            winners = scan(query, i, key, value, ties, mean, mean_into + j, dims)
-            scored += len(key)
-        else:
-            winners = settle(tied, found, spans, members, value, ties, mean, mean_into + j)
-            if kept:
-                n_held[slot] = found
-                for t in range(found):
-                    held[slot, t] = tied[t]
-        first[into + j], count[into + j] = winners
-        if kept:
-            held_first[slot], held_count[slot] = winners
-            copy_row(mean, mean_into + j, held_mean, slot)
-    return scored
 
 
 @compiled
@@ -375,7 +273,7 @@ def list_ties(
     """Write every winner of queries start..stop-1, in increasing order."""
     tied = np.empty(len(candidates), np.int32)
     entries, leaves, here = np.empty(1, np.int32), np.empty(1, np.int32), np.zeros(1, np.int32)
-    nodes, bounds = np.empty(_DEPTH, np.int64), np.empty(ROOM, query.dtype)
+    nodes, bounds = np.empty(DEPTH, np.int64), np.empty(ROOM, query.dtype)
     rest = np.zeros((VECTOR_BYTES // query.itemsize, len(dims)), query.dtype)
     cells = np.empty(len(rest), np.int32)
     for i in range(start, stop):
@@ -395,7 +293,7 @@ def list_ties(
         tied[0] = -1 - entry
         if entry >= 0:
             _find_leaves(query, i, here, 1, entries, low, high, at, leaves, bounds, dims)
-            found, _ = _tied(
+            found, _ = tied_in_leaf(
                 query, i, leaves[0], low, high, lists, more, candidates, tied, nodes, bounds, dims
             )
         for t in range(found):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .._problem import Answer, Problem
 from .._threads import for_each_range
+from . import _cones_open as opened
 from . import _cones_packs as packing
 from . import _cones_search as search
 from . import _cones_ties as tied
@@ -147,7 +148,7 @@ def attend(
         try:
             room = rooms.pop()
         except IndexError:
-            room = search.new_room(parts[0], mean)
+            room = opened.new_room(parts[0], mean)
         scored.append(
             answer(
                 query, key, value, *parts, _TIES[ties], room, *how, start, stop, mean, first,

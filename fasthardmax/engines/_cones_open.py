@@ -1,0 +1,117 @@
+"""Machine code that settles the queries of a cone index for which no one candidate is known to win.
+
+The note on Numba's disk cache in ``_vectors.py`` holds for this file too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._cones_boxes import tied_in_tree
+from ._cones_divide import GROUPED
+from ._cones_long import ROOM, tied_in_groups
+from ._cones_ties import copy_row, scan, score_of, settle
+from ._jit import compiled, part
+
+__all__ = ["DEPTH", "new_room", "settle_open", "tied_in_leaf"]
+
+_HELD = 64  # tie sets
+DEPTH = 64  # of the tree of boxes, at most; as many bounds fit into ``ROOM``
+
+
+@part
+def tied_in_leaf(query, i, leaf, low, high, lists, more, keys, tied, nodes, bounds, dims):
+    """Write the winning candidates of query i to ``tied``; how many, and how many were scored."""
+    boxes, long, columns, corners = more
+    if high[leaf] == 0:
+        return tied_in_tree(query, i, low[leaf], lists, boxes, keys, tied, nodes, bounds, dims)
+    if high[leaf] >= GROUPED:
+        n = high[leaf] - GROUPED
+        return tied_in_groups(
+            query, i, low[leaf], n, long, columns, corners, tied, bounds, dims
+        )  # fmt: skip
+    start, stop = low[leaf], low[leaf] + high[leaf]
+    best = keys.dtype.type(-np.inf)
+    found = 0
+    for j in range(start, stop):
+        score = score_of(query, i, keys, lists[j], dims)
+        if score > best:
+            best = score
+            found = 0
+        if score == best:
+            tied[found] = lists[j]
+            found += 1
+    return found, stop - start
+
+
+@compiled
+def new_room(candidates, mean):
+    """Room for tie sets, some of which are kept with what they give, and for a tree.
+
+    ``settle_open`` writes there; last among what is kept is what all keys give.
+    """
+    return (
+        np.empty(len(candidates), np.int32), np.empty((_HELD, len(candidates)), np.int32),
+        np.zeros(_HELD, np.int64), np.empty((_HELD + 1, mean.shape[1]), mean.dtype),
+        np.empty(_HELD + 1, np.int64), np.zeros(_HELD + 1, np.int64),
+        np.empty(DEPTH, np.int64), np.empty(ROOM, candidates.dtype),
+    )  # fmt: skip
+
+
+@compiled
+def settle_open(
+    begin, n, open_, leaves, won, query, key, value, candidates, spans, members, firsts, source,
+    rows, low, high, lists, more, zero, ties, into, mean_into, mean, first, count, dims,
+    tied, held, n_held, held_mean, held_first, held_count, nodes, bounds,
+):  # fmt: skip
+    """Answer ``n`` of a block's queries, those won by one and others; how many were scored anew.
+
+    Query ``begin + j`` gets row ``into + j`` of ``first`` and ``count``, ``mean_into + j`` of
+    ``mean``. The last arguments are those of :func:`new_room`.
+    """
+    alone = len(members) == len(candidates)
+    scored = 0
+    for o in range(n):
+        j, leaf, c = open_[o], leaves[o], won[open_[o]]
+        i = begin + j
+        if c < 0 <= leaf:
+            found, new = tied_in_leaf(
+                query, i, leaf, low, high, lists, more, candidates, tied, nodes, bounds, dims
+            )
+            scored += 0 if 0 < high[leaf] < GROUPED else new  # those have been counted
+            c = tied[0] if found == 1 else c
+        if c >= 0:
+            first[into + j] = firsts[c]
+            count[into + j] = 1 if alone else spans[c + 1] - spans[c]
+            copy_row(source, rows[c], mean, mean_into + j)
+            continue
+        if leaf < 0:
+            slot, kept = _HELD, True
+            for f in range(len(dims)):
+                kept &= abs(query[i, f]) <= zero
+            same = kept and held_count[slot] > 0
+        else:
+            # Queries often tie alike: tie sets are kept, none in place of a larger one.
+            slot = (found + 3 * tied[0] + 5 * tied[found - 1]) % _HELD
+            kept = found >= n_held[slot]
+            same = found == n_held[slot]
+            for t in range(found if same else 0):
+                same &= tied[t] == held[slot, t]
+        if same:
+            first[into + j], count[into + j] = held_first[slot], held_count[slot]
+            copy_row(held_mean, slot, mean, mean_into + j)
+            continue
+        if leaf < 0:
+            winners = scan(query, i, key, value, ties, mean, mean_into + j, dims)
+            scored += len(key)
+        else:
+            winners = settle(tied, found, spans, members, value, ties, mean, mean_into + j)
+            if kept:
+                n_held[slot] = found
+                for t in range(found):
+                    held[slot, t] = tied[t]
+        first[into + j], count[into + j] = winners
+        if kept:
+            held_first[slot], held_count[slot] = winners
+            copy_row(mean, mean_into + j, held_mean, slot)
+    return scored
