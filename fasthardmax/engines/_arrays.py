@@ -1,13 +1,16 @@
-"""Arrays as the Numba kernels take them: read-only, rows picked, scaled by powers of two."""
+"""Arrays as the Numba kernels take them: read-only, some rows, scaled by powers of two."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["powers", "readonly", "rows_of", "scaled"]
+__all__ = ["at_most", "powers", "readonly", "rows_of", "scaled", "scattered"]
+
+_SCATTER = 2654435769  # 2^32 over the golden ratio: its multiples fall evenly, by no period
 
 
 def readonly(array: NDArray[Any]) -> NDArray[Any]:
@@ -22,6 +25,18 @@ def readonly(array: NDArray[Any]) -> NDArray[Any]:
 def rows_of(keys: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
     """``keys[rows]``, several times as fast."""
     return np.take(keys, rows, axis=0)
+
+
+@lru_cache(maxsize=16)
+def at_most(most: int, n: int) -> NDArray[np.int64]:
+    """So many of ``n`` rows or fewer, scattered; read-only."""
+    return readonly(scattered(n, max(1, -(-n // most))))
+
+
+def scattered(n: int, step: int) -> NDArray[np.int64]:
+    """One row, anywhere, of each ``step``: order in the data is no bias."""
+    runs = np.arange(n // step)
+    return runs * step + (runs * _SCATTER % (1 << 32) * step >> 32)
 
 
 def scaled(x: NDArray[Any], exponent: int) -> NDArray[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +12,12 @@ from .._problem import Problem
 from .._threads import for_each_range
 from ..numerics import screening_slack
 from . import _longest_kernels as kernels
-from ._arrays import readonly, rows_of
+from ._arrays import at_most, readonly, rows_of
 
-__all__ = ["Lengths", "Middle", "find_middle", "find_reach", "measure", "scattered"]
+__all__ = ["Lengths", "Middle", "find_middle", "find_reach", "measure"]
 
 _ROWS_PER_RANGE = 1 << 12
 _SOME = 1 << 12  # lengths that stand for all
-_SCATTER = 2654435769  # 2^32 over the golden ratio: its multiples fall evenly, by no period
 # Lengths whose squares are far from underflow and overflow.
 _LEAST, _LARGEST = 1e-120, 1e120
 
@@ -43,14 +41,6 @@ class Lengths(NamedTuple):
         return 1 - float(np.searchsorted(self.some, radius)) / len(self.some)
 
 
-@lru_cache(maxsize=16)
-def scattered(n: int, most: int) -> NDArray[np.int64]:
-    """At most so many of ``n`` rows, one anywhere in each run: order in the data is no bias."""
-    step = -(-n // most)
-    runs = np.arange(n // step)
-    return readonly(runs * step + (runs * _SCATTER % (1 << 32) * step >> 32))
-
-
 def find_middle(problem: Problem, k: int, some: NDArray[Any]) -> Middle | None:
     """The mean of ``some`` keys of entry ``k``; None where squares could under- or overflow."""
     peak = 1.001 * math.hypot(*problem.key_peak[k].tolist())
@@ -68,7 +58,7 @@ def measure(key: NDArray[Any], middle: Middle, num_threads: int) -> Lengths:
         kernels.find_lengths(key, middle.centre, start, stop, length)
 
     for_each_range(turn, len(key), _ROWS_PER_RANGE, num_threads)
-    return Lengths(middle, length, np.sort(rows_of(length, scattered(len(key), _SOME))))
+    return Lengths(middle, length, np.sort(rows_of(length, at_most(_SOME, len(key)))))
 
 
 def find_reach(problem: Problem, winner: NDArray[np.int64], middle: Middle) -> NDArray[np.float64]:

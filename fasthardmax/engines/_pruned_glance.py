@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._problem import Problem
-from ._arrays import rows_of
-from ._longest_keys import scattered
+from ._arrays import at_most, rows_of
 
 __all__ = ["glance"]
 
@@ -28,8 +27,8 @@ def glance(problem: Problem) -> float:
     clusters, and never exceeded it by more than 0.09.
     """
     query, key = problem.query[problem.query_of[0]], problem.key[problem.key_of[0]]
-    unit = _directions(rows_of(query, scattered(len(query), _QUERIES)))
-    keys = _at_most_one(rows_of(key, scattered(len(key), _KEYS)))
+    unit = _directions(rows_of(query, at_most(_QUERIES, len(query))))
+    keys = _at_most_one(rows_of(key, at_most(_KEYS, len(key))))
     centres = unit[:: max(1, len(unit) // _LEAVES)][:_LEAVES]
     likeness = centres @ unit.T
     n_near = min(len(unit), 1 + max(1, round(_LEAF * len(unit) / len(query))))

@@ -13,7 +13,7 @@ from .._problem import Problem
 from .._threads import for_each_range
 from ..numerics import screening_slack
 from . import _pruned_queries, _pruned_tiles
-from ._arrays import readonly
+from ._arrays import readonly, scattered
 from ._pruned_bytes import Rough
 from ._vectors import geometry
 
@@ -39,7 +39,6 @@ _LEAVES = 32
 # Cells for the square root of the number of queries.
 _CELLS = 0.4
 _ROWS_PER_CELL_SAMPLED = 16
-_SCATTER = 2654435769  # 2^32 over the golden ratio: its multiples fall evenly, by no period
 _VECTORS = (0,) * 3  # of a panel that looks for its nearest centres
 _ROWS_PER_RANGE, _TILES_PER_RANGE = 1 << 13, 1 << 5
 # Clusters of keys for the square root of their number, and how many keys are worth one; and so many
@@ -189,7 +188,7 @@ def _cluster_keys(
     n_clusters = min(int(_CLUSTERS * math.sqrt(n)), n // _KEYS_PER_CLUSTER)
     if n_clusters < 2:
         return nearest
-    some = _scattered(n, max(1, n // (_ROWS_PER_CELL_SAMPLED * n_clusters)))
+    some = scattered(n, max(1, n // (_ROWS_PER_CELL_SAMPLED * n_clusters)))
     far = 2 * np.median(norm[some])
     sample = np.empty((len(some), d + 1), np.float32)
     _pruned_tiles.lift(key, factor, some, norm, far, sample)
@@ -281,12 +280,6 @@ def _directions(
     return unit, size
 
 
-def _scattered(n: int, step: int) -> NDArray[np.int64]:
-    """One row, anywhere, of each ``step``: order in the data is no bias."""
-    runs = np.arange(n // step)
-    return runs * step + (runs * _SCATTER % (1 << 32) * step >> 32)
-
-
 def _count_cells(problem: Problem) -> int:
     n = problem.n_queries
     return max(1, min(int(_CELLS * math.sqrt(n)), n // _shape(problem).leaf))
@@ -298,7 +291,7 @@ def find_centres(problem: Problem, q: int) -> NDArray[np.float32]:
     centres = np.zeros((n_cells, problem.n_features), np.float32)
     if n_cells > 1:
         step = max(1, len(query) // (_ROWS_PER_CELL_SAMPLED * n_cells))
-        unit, _ = _directions(query[_scattered(len(query), step)], 1.0, 1)
+        unit, _ = _directions(query[scattered(len(query), step)], 1.0, 1)
         _pruned_queries.spread(unit.astype(np.float32), centres, _VECTORS)
     return centres
 
@@ -358,7 +351,7 @@ def arrange_some_queries(
     shape, query = _shape(problem), problem.query[q]
     if len(centres) > 1:
         step = _ROWS_PER_ROW_SAMPLED[len(query) >= _MANY]
-        query = query[_scattered(len(query), step)]
+        query = query[scattered(len(query), step)]
         shape = shape._replace(leaf=max(1, shape.leaf // math.isqrt(step)))
     cells = _arrange_cells(query, centres, scale, problem.num_threads)
     middles = (2 * np.arange(_LEAVES_SAMPLED) + 1) * len(query) // (2 * _LEAVES_SAMPLED)

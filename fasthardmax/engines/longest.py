@@ -3,7 +3,7 @@
 At a query q no key k scores more than |q| |k|. So queries are asked among the keys that are longer
 than some radius; where the best of them is out of reach of all shorter keys, that is the answer,
 and the few queries left are asked again among more keys. Lengths are taken from the middle of the
-keys, as moving all keys alike moves all scores of a query alike. Memory is O(n).
+keys, as moving all keys alike moves all scores of a query alike. Memory is O(n d).
 
 The bound is that of Teflioudi, Gemulla and Mykytiuk, *LEMP: Fast Retrieval of Large Entries in a
 Matrix Product* (SIGMOD 2015), section 3.
@@ -23,9 +23,9 @@ from .._extent import feature_peaks
 from .._keys import Keys
 from .._problem import Answer, Problem, zeros
 from . import direct
-from ._arrays import rows_of
+from ._arrays import at_most, rows_of
 from ._forecast import Forecast, n_cores
-from ._longest_keys import Lengths, Middle, find_middle, find_reach, measure, scattered
+from ._longest_keys import Lengths, Middle, find_middle, find_reach, measure
 
 __all__ = ["forecast", "list_winners", "refusal", "run", "run_counting"]
 
@@ -135,7 +135,7 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
     Infinite, and None, where it may take longer than ``rival``, or where lengths say nothing.
     """
     k, n_queries, n_keys = int(problem.key_of[b]), problem.n_queries, problem.n_keys
-    key, some, rows = problem.key[k], scattered(n_keys, _KEYS), scattered(n_queries, _QUERIES)
+    key, some, rows = problem.key[k], at_most(_KEYS, n_keys), at_most(_QUERIES, n_queries)
     sample = rows_of(key, some)
     middle = find_middle(problem, k, sample)
     cores = n_cores(problem.num_threads)
