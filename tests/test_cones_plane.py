@@ -203,8 +203,9 @@ def test_one_feature_lists_nothing_but_keys(n: int) -> None:
     rows[:, 1] = 1e-3
     rows[-1, 0] = 0.5
     table = np.empty(1, np.int32)
-    limits = (1e-15, 2.0**-40, 1, 6, 64, 1000.0, np.inf)
-    low, high, _, lists = _cones_divide.divide(rows, 1, table, *limits)
+    limits = (1e-15, 2.0**-40, 1, 6, 64, 1000.0, 64)
+    nobody, left_out = np.empty((0, 0)), np.zeros(1)
+    low, high, _, lists = _cones_divide.divide(rows, 1, table, *limits, nobody, np.inf, left_out)
     assert table.tolist() == [0]
     assert (low[0], high[0]) == (0, n - 1)
     assert sorted(lists.tolist()) == list(range(n - 1))

@@ -143,7 +143,7 @@ def test_hard_data_in_bytes(
     problem = _in_bytes(name, d, dtype)
     check(problem, "mean", reference)
     check(replace(problem, query=-problem.query), "last", reference)
-    if name in ("gaussian", "ball", "sphere", "cube", "moment curve", "lattice"):
+    if name in ("gaussian", "ball", "sphere", "cube", "lattice"):
         assert decided_in_bytes()
 
 
@@ -153,7 +153,7 @@ def test_bytes_alone_would_be_wrong(
     dtype: DType, decided_in_bytes: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bound on what rounding costs is needed: with none, the same comparison fails."""
-    problem = _in_bytes("moment curve", 33, dtype)
+    problem = _in_bytes("lattice", 33, dtype)
     problem = replace(problem, query=-problem.query)
     expected = reference.run(problem).first
     assert np.array_equal(pruned.run(problem).first, expected)
