@@ -26,14 +26,14 @@ LEAST_ASKED = 1 << 22
 # it has spent as many, loading was due. So neither one call nor a thousand cost twice the least.
 LOADING_WORK = 1 << 33  # the direct engine, beside the compiled one
 SELECTIVE_LOADING_WORK = 1 << 37  # one of the others, beside the direct one
-# The next engine looks at the data if it may take less than this share of what one before promises.
+# An engine that looks long looks if it may take less than this share of what one before promises.
 _MUCH = 0.5
 # Whether bytes serve is asked only for what takes less than this share of all pairs without them.
 _BETTER = 0.8
 _MODULES = {name: module_name(name) for name in (*ENGINES, *SELECTIVE)}
 # The engine that looks at little, and the one that tells by a glance what its look may promise.
 # Within a factor of two that is so, and only between does it look; nor does another for long that
-# cannot take less than this share of it.
+# cannot take less than this share of what it or one before promises.
 _FIRST, _GLANCING = "cones", "pruned"
 _SURER = 0.8
 _spent = 0
@@ -78,7 +78,8 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
             in_bytes = False
             serve, rounded = direct.bytes_serve(problem)
             all_pairs = all_pairs if serve else products
-        rival = _MUCH * fastest if fastest < all_pairs else all_pairs
+        part = _MUCH if name == _GLANCING else _SURER
+        rival = part * fastest if fastest < all_pairs else all_pairs
         if name != _FIRST and _GLANCING in able:
             if promised is None:
                 promised = SELECTIVE[_GLANCING].load().promise(problem, products, rival)
