@@ -1,6 +1,6 @@
 """Machine code that prepares the keys of a cone index: drop inner ones, find duplicates, sort.
 
-Everything here lives in one file because Numba's disk cache notices changes of this file only.
+The note on Numba's disk cache in ``_vectors.py`` holds for this file too.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def extremes(columns, directions, start, stop, best):
 def radius(corners, outermost, middle, unit, relative, absolute, box):
     """The largest radius of a body around ``middle`` that the hull of ``outermost`` contains.
 
-    As ``_cones_index._bodies`` derives it: for each box of directions the key outermost there, and
+    As ``_cones_outer._bodies`` derives it: for each box of directions the key outermost there, and
     the box's corners.
     """
     d = len(middle)

@@ -16,10 +16,10 @@ from ._rough import count_reaching, lead_blocks, pack_rough, pays, raise_least, 
 from ._table_search import column_top, next_hit
 from ._vectors import VECTOR_BYTES, screen_block
 
-__all__ = ["MORE_LOOKS", "answer_roughly", "round_some"]
+__all__ = ["answer_roughly", "round_some"]
 
 # Blocks scored again for each query, where there would be one.
-MORE_LOOKS = 3
+_MORE_LOOKS = 3
 _ALL = np.uint64(2**64 - 1)  # every lane
 
 
@@ -62,7 +62,7 @@ def answer_roughly(
     top, least, best, lead, done = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     last, found_at = counters[0], counters[1]
     reach, absolute = key.dtype.type(reach), key.dtype.type(absolute)
-    block = block_size(n_keys, MORE_LOOKS * d, key.itemsize)
+    block = block_size(n_keys, _MORE_LOOKS * d, key.itemsize)
     n_blocks, products = -(-n_keys // block), block * d
     if fresh:
         present[:] = 0
