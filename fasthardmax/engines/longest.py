@@ -161,6 +161,8 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
             return math.inf, None
         reach = _ask(bare, b, rows, which, middle).reach
         radius, rest = _aim(reach, lengths, work)
+        if fixed + rest > rival:
+            return math.inf, None
         if radius >= before:
             break
     part = _part(bare, b, None, _longer(lengths, radius))
