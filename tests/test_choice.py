@@ -196,7 +196,7 @@ def test_a_glance_at_degenerate_points():
 @pytest.mark.parametrize(
     ("promised", "longest", "looks", "expected"),
     [
-        (20, 40, False, "pruned"),  # plainly, also beside the other's rival
+        (20, 40, True, "pruned"),  # also beside the other's rival
         (70, 50, False, "longest"),
         (70, 60, True, "pruned"),  # the other does not look for long
         (120, 80, False, "longest"),
@@ -223,7 +223,7 @@ def test_a_glance_decides_who_looks(load, monkeypatch, promised, longest, looks,
 
 @pytest.mark.parametrize(
     ("share", "looks", "expected"),
-    [(0.001, False, "pruned"), (0.3, True, "pruned"), (0.9, False, "direct")],
+    [(0.001, True, "pruned"), (0.3, True, "pruned"), (0.9, False, "direct")],
 )
 def test_pruned_looks_only_where_a_glance_does_not_tell(load, monkeypatch, share, looks, expected):
     load("direct", "pruned")

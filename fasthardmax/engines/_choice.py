@@ -31,9 +31,9 @@ _MUCH = 0.5
 # Whether bytes serve is asked only for what takes less than this share of all pairs without them.
 _BETTER = 0.8
 _MODULES = {name: module_name(name) for name in (*ENGINES, *SELECTIVE)}
-# The engine that looks at little, and the one that tells by a glance what its look may promise.
-# Within a factor of two that is so, and only between does it look; nor does another for long that
-# cannot take less than this share of what it or one before promises.
+# The engine that looks at little, and the one that tells by a glance whether its look may promise
+# anything; near ties deceive a glance, so it never promises enough. Nor does another look for long
+# that cannot take less than this share of what it or one before promises.
 _FIRST, _GLANCING = "cones", "pruned"
 _SURER = 0.8
 _spent = 0
@@ -85,9 +85,8 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
                 promised = SELECTIVE[_GLANCING].load().promise(problem, products, rival)
             if name != _GLANCING:
                 rival = min(rival, _SURER * promised)
-            elif not _MUCH * rival < promised < rival:
-                forecasts[name] = Forecast(promised if promised < rival else math.inf)
-                fastest = min(fastest, forecasts[name].nanoseconds)
+            elif promised >= rival:
+                forecasts[name] = Forecast(math.inf)
                 continue
         forecasts[name] = SELECTIVE[name].load().forecast(problem, products, rival)
         fastest = min(fastest, forecasts[name].nanoseconds)
