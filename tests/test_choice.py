@@ -302,7 +302,6 @@ def test_a_run_from_what_the_look_made_gives_the_same_bits(load, monkeypatch, n_
     load("direct", "pruned")
     monkeypatch.setattr(pruned_engine, "_WORTH_A_LOOK", 0)
     monkeypatch.setattr(direct, "bytes_serve", lambda _: (False, ()))
-    monkeypatch.setattr(_choice, "_MUCH", 0)  # it always looks
     points = np.random.default_rng(0).standard_normal((n_batch, 20_000, 5))
     points[-1, :7] = points[-1, 7:14]  # ties
     looked_at = problem_of(points[:, None])
@@ -324,7 +323,6 @@ def test_what_a_look_made_serves_no_other_problem(load, monkeypatch):
     load("direct", "pruned")
     monkeypatch.setattr(pruned_engine, "_WORTH_A_LOOK", 0)
     monkeypatch.setattr(direct, "bytes_serve", lambda _: (False, ()))
-    monkeypatch.setattr(_choice, "_MUCH", 0)  # it always looks
     rng = np.random.default_rng(0)
     problems = [problem_of(rng.standard_normal((20_000, 5))) for _ in range(3)]
     given = []

@@ -26,16 +26,14 @@ LEAST_ASKED = 1 << 22
 # it has spent as many, loading was due. So neither one call nor a thousand cost twice the least.
 LOADING_WORK = 1 << 33  # the direct engine, beside the compiled one
 SELECTIVE_LOADING_WORK = 1 << 37  # one of the others, beside the direct one
-# An engine that looks long looks if it may take less than this share of what one before promises.
-_MUCH = 0.5
+# An engine looks at the data for long if it may take less than this share of what another promises.
+_MUCH = 0.8
 # Whether bytes serve is asked only for what takes less than this share of all pairs without them.
 _BETTER = 0.8
 _MODULES = {name: module_name(name) for name in (*ENGINES, *SELECTIVE)}
 # The engine that looks at little, and the one that tells by a glance whether its look may promise
-# anything; near ties deceive a glance, so it never promises enough. Nor does another look for long
-# that cannot take less than this share of what it or one before promises.
+# anything. Near ties deceive a glance: it never promises enough to go without a look.
 _FIRST, _GLANCING = "cones", "pruned"
-_SURER = 0.8
 _spent = 0
 
 
@@ -78,13 +76,12 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
             in_bytes = False
             serve, rounded = direct.bytes_serve(problem)
             all_pairs = all_pairs if serve else products
-        part = _MUCH if name == _GLANCING else _SURER
-        rival = part * fastest if fastest < all_pairs else all_pairs
+        rival = _MUCH * fastest if fastest < all_pairs else all_pairs
         if name != _FIRST and _GLANCING in able:
             if promised is None:
                 promised = SELECTIVE[_GLANCING].load().promise(problem, products, rival)
             if name != _GLANCING:
-                rival = min(rival, _SURER * promised)
+                rival = min(rival, _MUCH * promised)
             elif promised >= rival:
                 forecasts[name] = Forecast(math.inf)
                 continue
