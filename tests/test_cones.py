@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from fasthardmax import hardmax_attention, hardmax_winners
-from fasthardmax._assemble import attention_problem
 from fasthardmax._problem import Problem, self_attention
 from fasthardmax.engines import (
     _cones_index,
@@ -29,39 +28,22 @@ from fasthardmax.index import HardmaxIndex
 from .cases import CASES
 from .clouds import DTYPES, Array, DType, ball, circle, gaussian, lattice, seeded, sphere
 from .compare import assert_same_bits, assert_same_fields
-
-TIES = ("mean", "first", "last")
+from .selective import TIES, case, check_engine
 
 
 def _check(problem: Problem, judge: Any = reference) -> None:
-    """Fail unless the engine gives the judge's bits, the lists of winners included."""
-    expected = judge.run(problem)
-    answer = cones.run(problem)
-    assert_same_fields(answer, expected, ("mean", "first", "count"), "cones")
-    indptr = np.concatenate([[0], np.cumsum(expected.count.reshape(-1))]).astype(np.int64)
-    assert_same_bits(
-        cones.list_winners(problem, answer, indptr),
-        judge.list_winners(problem, expected, indptr),
-        "winners",
-    )
-
-
-def _from_case(name: str, dtype: DType, ties: str) -> Problem:
-    arguments = CASES[name](dtype)
-    options: dict[str, Any] = {"attn_mask": None, "is_causal": False, "enable_gqa": False}
-    arrays = [arguments.pop(part) for part in ("query", "key", "value")]
-    return attention_problem(*arrays, **{**options, **arguments}, ties=ties, num_threads=2)[0]
+    check_engine(cones, problem, problem.ties, judge)
 
 
 def _accepted(name: str) -> bool:
-    return cones.refusal(_from_case(name, DTYPES[1], "mean")) is None
+    return cones.refusal(case(name, DTYPES[1], 2)) is None
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", list(filter(_accepted, CASES)))
 def test_cases_equal_reference(name: str, dtype: DType) -> None:
     for ties in TIES:
-        _check(_from_case(name, dtype, ties))
+        _check(case(name, dtype, 2, ties))
 
 
 def _curve(n: int, d: int, dtype: DType) -> Array:

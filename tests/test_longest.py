@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fasthardmax._assemble import attention_problem
-from fasthardmax._problem import Problem, self_attention
+from fasthardmax._problem import self_attention
 from fasthardmax.engines import _longest_keys, direct, longest, reference
 from fasthardmax.numerics import canonical_scores
 
-from .cases import CASES
 from .clouds import DTYPES, clustered, gaussian, seeded, sphere, ulp_neighbours
 from .compare import assert_same_bits
 from .hard_clouds import HARD
+from .selective import MASKED, TIES, UNMASKED, case, check_engine
 
 DType = np.dtype[Any]
 Array = NDArray[Any]
-TIES = ("mean", "first", "last")
-MASKED = [n for n in CASES if n.startswith(("mask:", "causal:")) or n.endswith("causal")]
-UNMASKED = [name for name in CASES if name not in MASKED]
-
-
-def check(problem: Problem, ties: str, oracle: Any) -> None:
-    """Fail unless the engine gives the oracle's means, winners and lists."""
-    problem = replace(problem, ties=ties)
-    expected, answer = oracle.run(problem), longest.run(problem)
-    for field in ("first", "count", "mean"):
-        assert_same_bits(getattr(answer, field), getattr(expected, field), f"{ties}: {field}")
-    indptr = np.concatenate([[0], np.cumsum(expected.count.reshape(-1))]).astype(np.int64)
-    assert_same_bits(
-        longest.list_winners(problem, answer, indptr),
-        oracle.list_winners(problem, expected, indptr),
-        "winners",
-    )
-
-
-def _case(name: str, dtype: DType, num_threads: int) -> Problem:
-    plain = {"attn_mask": None, "is_causal": False, "enable_gqa": False}
-    arguments = {**plain, **CASES[name](dtype)}
-    return attention_problem(**arguments, ties="mean", num_threads=num_threads)[0]
+check = partial(check_engine, longest)
 
 
 @pytest.fixture
@@ -58,18 +36,18 @@ def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", UNMASKED)
 def test_cases(name: str, dtype: DType) -> None:
     for ties in TIES:
-        check(_case(name, dtype, 1), ties, reference)
+        check(case(name, dtype, 1), ties, reference)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", UNMASKED)
 def test_cases_by_small_samples(name: str, dtype: DType, small_samples: None) -> None:
-    check(_case(name, dtype, 2), "mean", reference)
+    check(case(name, dtype, 2), "mean", reference)
 
 
 @pytest.mark.parametrize("name", MASKED)
 def test_masked_cases_are_refused_with_a_reason(name: str) -> None:
-    problem = _case(name, DTYPES[1], 1)
+    problem = case(name, DTYPES[1], 1)
     refused = "mask" if problem.mask is not None and not problem.is_causal else "causal"
     assert refused in str(longest.refusal(problem))
 

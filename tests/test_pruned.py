@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fasthardmax._assemble import attention_problem
 from fasthardmax._problem import Problem, self_attention
 from fasthardmax._threads import for_each_range
 from fasthardmax.engines import (
@@ -23,38 +23,13 @@ from fasthardmax.engines import (
 )
 from fasthardmax.engines._vectors import MULTIPLIES_BYTES
 
-from .cases import CASES
 from .clouds import DTYPES, circle, clustered, gaussian, lattice, sphere, ulp_neighbours
-from .compare import assert_same_bits
 from .hard_clouds import HARD
+from .selective import MASKED, TIES, UNMASKED, case, check_engine
 
 DType = np.dtype[Any]
 Array = NDArray[Any]
-TIES = ("mean", "first", "last")
-
-
-def check(problem: Problem, ties: str, oracle: Any) -> None:
-    """Fail unless the engine gives the oracle's means, winners and lists."""
-    problem = replace(problem, ties=ties)
-    expected, answer = oracle.run(problem), pruned.run(problem)
-    for field in ("first", "count", "mean"):
-        assert_same_bits(getattr(answer, field), getattr(expected, field), f"{ties}: {field}")
-    indptr = np.concatenate([[0], np.cumsum(expected.count.reshape(-1))]).astype(np.int64)
-    assert_same_bits(
-        pruned.list_winners(problem, answer, indptr),
-        oracle.list_winners(problem, expected, indptr),
-        "winners",
-    )
-
-
-def _case(name: str, dtype: DType, num_threads: int) -> Problem:
-    plain = {"attn_mask": None, "is_causal": False, "enable_gqa": False}
-    arguments = {**plain, **CASES[name](dtype)}
-    return attention_problem(**arguments, ties="mean", num_threads=num_threads)[0]
-
-
-MASKED = [n for n in CASES if n.startswith(("mask:", "causal:")) or n.endswith("causal")]
-UNMASKED = [name for name in CASES if name not in MASKED]
+check = partial(check_engine, pruned)
 
 
 @pytest.fixture
@@ -75,18 +50,18 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", UNMASKED)
 def test_cases(name: str, dtype: DType) -> None:
     for ties in TIES:
-        check(_case(name, dtype, 1), ties, reference)
+        check(case(name, dtype, 1), ties, reference)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", UNMASKED)
 def test_cases_in_small_groups(name: str, dtype: DType, small_groups: None) -> None:
-    check(_case(name, dtype, 2), "mean", reference)
+    check(case(name, dtype, 2), "mean", reference)
 
 
 @pytest.mark.parametrize("name", MASKED)
 def test_masked_cases_are_refused_with_a_reason(name: str) -> None:
-    problem = _case(name, DTYPES[1], 1)
+    problem = case(name, DTYPES[1], 1)
     refused = "mask" if problem.mask is not None and not problem.is_causal else "causal"
     assert refused in str(pruned.refusal(problem))
 
@@ -256,7 +231,7 @@ def test_small_problems_are_not_looked_at() -> None:
 
 def test_estimate_of_nothing() -> None:
     for name in ("empty: no query", "empty: no key"):
-        assert pruned.estimate(_case(name, DTYPES[1], 1)) == (0, None)
+        assert pruned.estimate(case(name, DTYPES[1], 1)) == (0, None)
 
 
 def _differs(points: Array) -> bool:

@@ -34,7 +34,7 @@ cdef struct Places:  # which entry each batch reads; a stride of 0 repeats one
     Py_ssize_t stride
 
 
-cdef inline Places places(cnp.ndarray numbers) noexcept:
+cdef inline Places places(cnp.ndarray numbers) noexcept:  # it reads two fields: nothing raises
     cdef Places found
     found.start = <const char *>cnp.PyArray_DATA(numbers)
     found.stride = cnp.PyArray_STRIDES(numbers)[0]
