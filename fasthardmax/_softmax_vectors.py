@@ -14,13 +14,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from .engines._canonical import Lanes, fewest_keys
-from .engines._vectors import _REGISTERS
+from .engines._processor import REGISTERS
 
 __all__ = ["collect_block", "panel_width", "score_block", "weigh_block"]
 
 # Vectors in a panel; keys scored at a time, and features collected at a time: as many accumulators
 # as the registers hold beside the operands.
-_VECTORS, _TILE = (3, 8) if _REGISTERS == 32 else (2, 4)
+_VECTORS, _TILE = (3, 8) if REGISTERS == 32 else (2, 4)
 _I64 = ir.IntType(64)
 
 # 2^r for |r| <= 1/2 is 1 + r (its Chebyshev interpolant at the zeros of T_11, or of T_6): within

@@ -13,7 +13,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from numba import njit, types
 
-from fasthardmax.engines import _vectors
+from fasthardmax.engines import _processor
 from fasthardmax.engines._canonical import score_keys, tied, top_score
 from fasthardmax.engines._cones_groups import bound_groups, reaching, score_group
 from fasthardmax.engines._cones_lanes import (
@@ -142,7 +142,7 @@ KERNELS = {
 
 
 def main() -> None:
-    assert _vectors.VECTOR_BYTES == 16, _vectors.VECTOR_BYTES
+    assert _processor.VECTOR_BYTES == 16, _processor.VECTOR_BYTES
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     arm = llvm.Target.from_triple("aarch64-unknown-linux-gnu").create_target_machine(opt=3)

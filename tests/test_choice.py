@@ -12,9 +12,9 @@ from fasthardmax.engines import ENGINES, SELECTIVE, _choice, direct
 from fasthardmax.engines import cones as cones_engine
 from fasthardmax.engines import longest as longest_engine
 from fasthardmax.engines import pruned as pruned_engine
+from fasthardmax.engines._byte_products import MULTIPLIES_BYTES
 from fasthardmax.engines._forecast import Forecast
 from fasthardmax.engines._pruned_glance import glance
-from fasthardmax.engines._vectors import MULTIPLIES_BYTES
 
 SCRIPT = """
 import sys

@@ -7,7 +7,7 @@ import pytest
 from numba import njit
 
 from fasthardmax.engines import _few_keys
-from fasthardmax.engines._vectors import VECTOR_BYTES
+from fasthardmax.engines._processor import VECTOR_BYTES
 
 from .clouds import DTYPES, DType, gaussian, seeded
 from .compare import assert_same_bits

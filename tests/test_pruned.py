@@ -21,7 +21,7 @@ from fasthardmax.engines import (
     pruned,
     reference,
 )
-from fasthardmax.engines._vectors import MULTIPLIES_BYTES
+from fasthardmax.engines._byte_products import MULTIPLIES_BYTES
 
 from .clouds import DTYPES, circle, clustered, gaussian, lattice, sphere, ulp_neighbours
 from .hard_clouds import HARD

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 import fasthardmax as fh
 from fasthardmax._assemble import attention_problem
 from fasthardmax.engines import _direct_plan, _pruned_bytes, direct
+from fasthardmax.engines._byte_products import MULTIPLIES_BYTES, QUERY_RANGE
 from fasthardmax.engines._rough import HALF_RANGE, pack_rough, round_keys
-from fasthardmax.engines._vectors import MULTIPLIES_BYTES
 
 from .compare import assert_same_bits
 
@@ -275,7 +275,7 @@ def test_rounding_in_vectors_is_rounding(
     asked = np.isfinite(found.doubt)
     assert asked.all() == (q > (1e-30 if dtype == np.float32 else 0))
     assert asked.all() == asked.any()
-    inverse = np.where(asked, HALF_RANGE / np.where(asked, peak, 1).astype(wide), 0)
+    inverse = np.where(asked, QUERY_RANGE / np.where(asked, peak, 1).astype(wide), 0)
     left = query * inverse[:, None] - found.queries
     assert (np.abs(left) <= half).all()
     assert not found.spare.any()
@@ -288,7 +288,7 @@ def test_rounding_in_vectors_is_rounding(
     assert lengths.max() <= found.far <= 1.01 * lengths.max() + found.near
     both = np.sqrt((found.queries**2).sum(axis=1)) * found.near
     both += np.sqrt((left**2).sum(axis=1).astype(dtype)) * found.far
-    unit = (peak / wide(HALF_RANGE))[asked] / found.inverse
+    unit = (peak / wide(QUERY_RANGE))[asked] / found.inverse
     both = 2 * both[asked] * unit
     assert (both <= found.doubt[asked]).all()
     assert (found.doubt[asked] <= 1.01 * both + 0.02 * found.far * unit).all()

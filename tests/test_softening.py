@@ -139,9 +139,9 @@ _PLAIN = """
 import sys
 import numpy as np
 from fasthardmax import softening
-from fasthardmax.engines import _vectors
+from fasthardmax.engines import _processor
 
-assert _vectors.VECTOR_BYTES == 16, _vectors.VECTOR_BYTES
+assert _processor.VECTOR_BYTES == 16, _processor.VECTOR_BYTES
 points = np.random.default_rng(0).standard_normal((1, 150, 7))
 sys.stdout.buffer.write(softening.soft_means(points, points, 2.0, 1).tobytes())
 """

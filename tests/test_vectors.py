@@ -24,9 +24,9 @@ SHAPES = [(33, 64, 3), (20, 45, 7)]
 PLAIN = """
 import numpy as np
 import fasthardmax as fh
-from fasthardmax.engines import _vectors
+from fasthardmax.engines import _processor
 
-assert _vectors.VECTOR_BYTES == 16, _vectors.VECTOR_BYTES
+assert _processor.VECTOR_BYTES == 16, _processor.VECTOR_BYTES
 for dtype in (np.float32, np.float64):
     for m, n, d in {shapes}:
         rng = np.random.default_rng(d)

@@ -12,7 +12,8 @@ import numpy as np
 from ._cones_lanes import PLACES, outside_body, write_eight
 from ._cones_vectors import LANES, highest
 from ._jit import compiled, part
-from ._vectors import VECTOR_BYTES, bit_count, lowest_bit
+from ._processor import VECTOR_BYTES
+from ._vectors import bit_count, lowest_bit
 
 __all__ = [
     "boxes_around", "collapse", "enlist", "extremes", "outside", "radius", "renumber", "select",

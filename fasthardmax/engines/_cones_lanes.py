@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._vectors import VECTOR_BYTES
+from ._processor import VECTOR_BYTES
 
 __all__ = ["PLACES", "find_cells", "outside_body", "settle_streams", "stream", "write_eight"]
 

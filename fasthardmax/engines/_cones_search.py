@@ -14,7 +14,8 @@ from ._cones_long import ROOM
 from ._cones_open import DEPTH, settle_open, tied_in_leaf
 from ._cones_ties import copy_row, score_of, sort
 from ._jit import compiled, inlined, part
-from ._vectors import VECTOR_BYTES, prefetch
+from ._processor import VECTOR_BYTES
+from ._vectors import prefetch
 
 __all__ = ["BLOCK", "SHORT", "attend", "find_best", "list_ties"]
 

@@ -14,8 +14,9 @@ from numba.extending import register_jitable
 from ._canonical import fewest_keys, score_keys, tied, top_score
 from ._jit import inlined, part
 from ._lone_blocks import WORD, decide_lone, decide_lone_turned
+from ._processor import VECTOR_BYTES
 from ._table_search import hits, lone_hits, next_hit
-from ._vectors import VECTOR_BYTES, bit_count, copy_row, highest_bit, itemsize_of, lowest_bit
+from ._vectors import bit_count, copy_row, highest_bit, itemsize_of, lowest_bit
 
 __all__ = [
     "ADDED",

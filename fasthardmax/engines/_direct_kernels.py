@@ -21,19 +21,13 @@ from ._decide import (
     score_block,
 )
 from ._jit import compiled, inlined, part
+from ._processor import VECTOR_BYTES
 from ._rough import count_reaching, lead_blocks, pack_rough, pays, raise_least, round_keys
 from ._rows import sweep
 from ._sharing import share_turns
 from ._table_search import column_top
 from ._turned import turn_rows
-from ._vectors import (
-    VECTOR_BYTES,
-    bit_count,
-    itemsize_of,
-    lowest_bit,
-    prefetch,
-    screen_block,
-)
+from ._vectors import bit_count, itemsize_of, lowest_bit, prefetch, screen_block
 
 # So many panels without a failure of bytes make good for two with one.
 _FORGIVEN = 8

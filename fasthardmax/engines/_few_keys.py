@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ._vectors import VECTOR_BYTES
+from ._processor import VECTOR_BYTES
 
 __all__ = ["decide"]
 

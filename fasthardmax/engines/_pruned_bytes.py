@@ -11,9 +11,10 @@ from .._problem import Problem
 from .._threads import for_each_range
 from . import _pruned_rough
 from ._arrays import readonly
+from ._byte_products import MULTIPLIES_BYTES
 from ._decide import MOST_BLOCKS
 from ._rough import HALF_RANGE, rounding_length
-from ._vectors import MULTIPLIES_BYTES, panel_of_sums
+from ._vectors import panel_of_sums
 
 __all__ = ["Rough", "room_for_rough", "round_keys"]
 

@@ -20,13 +20,14 @@ from ._canonical import fewest_keys
 from ._decide import NO_MASK, block_size, find_winners, pack
 from ._few_keys import decide
 from ._jit import compiled, part
+from ._processor import VECTOR_BYTES
 from ._pruned_keys import keep_all, narrow, spares
 from ._pruned_panels import gather, write_panel
 from ._pruned_queries import refine
 from ._pruned_rough import answer_roughly
 from ._pruned_tiles import TILE
 from ._table_search import column_top
-from ._vectors import VECTOR_BYTES, prefetch, screen_block
+from ._vectors import prefetch, screen_block
 
 __all__ = ["answer", "count_probes"]
 

@@ -13,7 +13,8 @@ from ._canonical import fewest_keys
 from ._decide import pack, padded_scores
 from ._few_keys import decide
 from ._jit import compiled, part
-from ._vectors import VECTOR_BYTES, prefetch
+from ._processor import VECTOR_BYTES
+from ._vectors import prefetch
 
 __all__ = ["assign", "directions", "refine", "split", "spread"]
 

@@ -11,10 +11,11 @@ import numpy as np
 from ._canonical import fewest_keys
 from ._decide import NO_MASK, add_winners, block_size, forget_winners
 from ._jit import compiled, part
+from ._processor import VECTOR_BYTES
 from ._pruned_panels import gather, write_panel
 from ._rough import count_reaching, lead_blocks, pack_rough, pays, raise_least, round_keys
 from ._table_search import column_top, next_hit
-from ._vectors import VECTOR_BYTES, screen_block
+from ._vectors import screen_block
 
 __all__ = ["answer_roughly", "round_some"]
 

@@ -1,7 +1,8 @@
 """Screening in bytes: keys and queries rounded to 8 bits, and how far that can lead.
 
 A processor that multiplies bytes and adds up four products in one instruction screens four times
-as many pairs as with float32 fused multiply-adds, eight times as many as with float64.
+as many pairs as with float32 fused multiply-adds, eight times as many as with float64; one that
+takes three instructions (:mod:`_byte_products`), twice and four times as many.
 
 Bound. With scales a > 0 of a query and c > 0 of all keys let q/a = Q + x and k/c = K + y, where Q
 and K are whole. Then q.k/(a c) - Q.K = Q.y + x.(k/c), so by Cauchy and Schwarz the rough score
@@ -16,9 +17,10 @@ import math
 import numpy as np
 
 from ._jit import part
+from ._processor import VECTOR_BYTES
 from ._rounding import HALF_RANGE, PARTS, round_panel, round_rows
 from ._table_search import hits
-from ._vectors import VECTOR_BYTES, bit_count, itemsize_of
+from ._vectors import bit_count, itemsize_of
 
 __all__ = [
     "HALF_RANGE",
@@ -34,7 +36,7 @@ __all__ = [
 # Bytes pay where they leave at most itemsize blocks in so many to look at, each of which costs as
 # much as so many more products.
 _WORTH, _LOOK = 64, 200
-# Of one part: float32's own in q/a, which does not exceed 127, and in x, at most a half; both by
+# Of one part: float32's own in q/a, at most 127, and in x, at most a half; both by
 # 2 ** -24 of them. Where products fuse, the second alone. What it misses in the sums of squares,
 # each of four and then rounded up, the factor in ``rounding_length`` covers a hundred times.
 _PART_ERROR = 0.002

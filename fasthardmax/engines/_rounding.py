@@ -12,6 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ._byte_products import QUERY_RANGE
 from ._canonical import Lanes
 
 __all__ = ["HALF_RANGE", "PARTS", "Rows", "round_panel", "round_rows"]
@@ -181,7 +182,7 @@ def round_panel(
                 rows.store(reached, place(15, q))
             # Where so little is asked that its scale overflows, all scores count as equal.
             asked = b.fcmp_ordered(">", peak, rows.broadcast(least_peak))
-            inverse = b.fdiv(rows.constant(float(HALF_RANGE)), peak)
+            inverse = b.fdiv(rows.constant(float(QUERY_RANGE)), peak)
             inverse = b.select(asked, inverse, zero)
             to = b.add(b.mul(b.mul(p, rows.n_words), width), lane)
 

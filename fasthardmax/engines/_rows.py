@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._vectors import VECTOR_BYTES
+from ._processor import VECTOR_BYTES
 
 __all__ = ["sweep"]
 

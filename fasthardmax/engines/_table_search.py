@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ._vectors import VECTOR_BYTES
+from ._processor import VECTOR_BYTES
 
 __all__ = ["column_top", "hits", "lone_hits", "next_hit"]
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from ._byte_products import SPARE_REGISTERS, add_byte_products
+from ._processor import REGISTERS, VECTOR_BYTES
+
 __all__ = [
-    "MULTIPLIES_BYTES",
-    "VECTOR_BYTES",
     "bit_count",
     "copy_row",
     "geometry",
@@ -31,23 +31,9 @@ __all__ = [
     "screen_block",
 ]
 
-_FEATURES = cpu_target.target_context.codegen().magic_tuple()
-_X86 = _FEATURES[0].startswith(("x86_64", "i686"))
-
-
-def _has(feature: str) -> bool:
-    return f"+{feature}" in _FEATURES[2].split(",")
-
-
-VECTOR_BYTES = 64 if _has("avx512f") else 32 if _has("avx") else 16
-_REGISTERS = 16 if _X86 and not _has("avx512f") else 32
 # So few features stay in registers; more are looped over.
 _UNROLLED = (2, 3)
-
-
-# Bytes are multiplied and summed four by four, in vectors of as many 32-bit sums.
-MULTIPLIES_BYTES = VECTOR_BYTES == 64 and _has("avx512vnni")
-_SUMS = VECTOR_BYTES // 4
+_SUMS = VECTOR_BYTES // 4  # of byte products, four by four
 
 
 def geometry(d: int, n_queries: int, itemsize: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
@@ -69,12 +55,12 @@ def panel_of_sums(itemsize: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]
     return width, (0,) * (width * itemsize // VECTOR_BYTES), ()
 
 
-def _keys_at_once(vectors: int, unroll: int) -> int:
+def _keys_at_once(vectors: int, unroll: int, spare: int) -> int:
     """Keys per register tile: as many accumulators as the registers hold beside the operands."""
     if unroll:
         return 2 if unroll == 3 else 4
     # vectors panel operands, one broadcast key
-    return max(1, min(8, (_REGISTERS - vectors - 1) // vectors))
+    return max(1, min(8, (REGISTERS - vectors - 1 - spare) // vectors))
 
 
 @intrinsic
@@ -99,7 +85,7 @@ def screen_block(
     lanes = VECTOR_BYTES // itemsize
     vector = ir.VectorType(element, lanes)
     i64 = ir.IntType(64)
-    at_once = _keys_at_once(n_vectors, n_unroll)
+    at_once = _keys_at_once(n_vectors, n_unroll, SPARE_REGISTERS if in_bytes else 0)
     biased = not in_bytes and not isinstance(bias, types.NoneType)
     causal = not isinstance(seen, types.NoneType)
 
@@ -130,14 +116,12 @@ def screen_block(
 
         # fmuladd fuses where the machine can; the screening bound holds either way.
         name = f"llvm.fmuladd.v{lanes}f{8 * itemsize}"
-        if in_bytes:
-            name = "llvm.x86.avx512.vpdpbusd.512"
-        instruction = cgutils.get_or_insert_function(
-            b.module, ir.FunctionType(vector, [vector] * 3), name
-        )
+        fused = ir.FunctionType(vector, [vector] * 3)
 
         def add_product(k, p, s):
-            return b.call(instruction, [s, k, p] if in_bytes else [k, p, s])
+            if in_bytes:
+                return add_byte_products(b, k, p, s)
+            return b.call(cgutils.get_or_insert_function(b.module, fused, name), [k, p, s])
 
         def constant(number):
             return ir.Constant(vector, [int(number) if in_bytes else number] * lanes)

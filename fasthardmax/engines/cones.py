@@ -21,6 +21,7 @@ from . import _cones_ties as tied
 from ._arrays import readonly
 from ._cones_index import MAX_FEATURES, ConeIndex, build
 from ._cones_outer import share_left
+from ._cones_polygon import share_left as share_left_in_plane
 from ._forecast import Forecast, n_cores
 
 __all__ = [
@@ -41,8 +42,7 @@ _SOME_ASKED, _EVERY = 1 << 11, 1 << 7
 _CALL = {1: 4e5, 2: 3e5, 3: 1.2e6, 4: 1.5e6}
 _BUILD = {1: 20.0, 2: 50.0, 3: 25.0, 4: 25.0}
 _ASK = {1: 10.0, 2: 10.0, 3: 20.0, 4: 25.0}
-# In the plane the sweep takes about as long for all kinds of points.
-_BUILD_HARD = {3: 900.0, 4: 1000.0}
+_BUILD_HARD = {2: 80.0, 3: 900.0, 4: 1000.0}
 
 
 def refusal(problem: Problem) -> str | None:
@@ -102,7 +102,7 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
 def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> Forecast:
     """About how many nanoseconds :func:`run` takes on one core, infinite where it may be too many.
 
-    By the numbers of keys and queries, whatever all pairs take. From three features on a sample of
+    By the numbers of keys and queries, whatever all pairs take. From two features on a sample of
     the keys is looked at, unless another engine takes ``rival``, which is less than the least: the
     more of them are left over, the longer the cells are divided.
     """
@@ -115,7 +115,8 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     least = call + n_keys * _BUILD[d] + n_rows * _ASK[d]
     if d not in _BUILD_HARD or least > min(all_pairs, rival) or problem.n_keys == 0:
         return Forecast(least)
-    left = share_left(problem.key[problem.key_of[0]])
+    look = share_left_in_plane if d == 2 else share_left
+    left = look(problem.key[problem.key_of[0]])
     return Forecast(least + n_keys * _BUILD_HARD[d] * left * left)
 
 

@@ -23,26 +23,33 @@ from ..numerics import screening_slack
 from . import _direct_kernels as kernels
 from . import _few_queries as few_queries
 from ._arrays import readonly
+from ._byte_products import BYTES_GAIN, MULTIPLIES_BYTES
 from ._canonical import fewest_keys
 from ._decide import ADDED, ALLOWED, NO_MASK, TIES
 from ._direct_plan import Plan, Shape, plan_for
 from ._forecast import n_cores
+from ._processor import VECTOR_BYTES
 from ._rough import HALF_RANGE, rounding_length
-from ._vectors import MULTIPLIES_BYTES, VECTOR_BYTES
 
 _LIST_WORK = 1 << 24  # multiply-adds of a turn that lists winners
 # Screening in bytes: features, rows of queries and keys, and bytes of keys, for which it pays
 # (measured); how many queries as dear the preparation of a call is; rows of keys in a turn of it.
-_BYTES_FROM, _BYTES_TO, _BYTES_ROWS, _BYTES_SIZE, _BYTES_CALL = 4, 1 << 16, 256, 24 << 10, 1000
+_BYTES_FROM, _BYTES_TO, _BYTES_ROWS, _BYTES_CALL = 4, 1 << 16, 256, 1000
+_BYTES_SIZE = (96 << 10) // BYTES_GAIN
 _ROWS_PREPARED = 512
 _PANELS_ASKED = 4  # whether bytes serve
 # Queries of one entry of keys that are scored one by one, along the keys.
 _BY_ROWS = 4
 # What a call takes, in nanoseconds of one core (measured): for each pair, and for each pair and
 # feature, in float64; for each query. Then the same in bytes, where those serve, whatever the
-# dtype. And what all cores wait for.
-_PAIR, _PAIR_FEATURE, _QUERY = 0.013, 0.016, 20.0
-_BYTES_PAIR, _BYTES_PAIR_FEATURE, _BYTES_QUERY = 0.006, 0.0025, 100.0
+# dtype. And what all cores wait for. In vectors half as wide all pairs take twice as long.
+_NARROW = 64 / VECTOR_BYTES
+_PAIR, _PAIR_FEATURE, _QUERY = 0.013 * _NARROW, 0.016 * _NARROW, 20.0
+_BYTES_PAIR, _BYTES_PAIR_FEATURE, _BYTES_QUERY = (
+    0.024 * _NARROW / BYTES_GAIN,
+    0.01 * _NARROW / BYTES_GAIN,
+    100.0,
+)
 _CALL = 5e4
 # Masks that are absent: never read, of the type of those that are present.
 _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
