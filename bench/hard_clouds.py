@@ -44,6 +44,13 @@ def flat(n: int, d: int, dtype: DType, rank: int) -> Array:
     return (rng.standard_normal((n, rank)) @ rng.standard_normal((rank, d)) + 0.3).astype(dtype)
 
 
+def slanted(n: int, d: int, dtype: DType) -> Array:
+    """Gaussian points whose features correlate, and are not alike in width."""
+    points = _random("slanted", n, d).standard_normal((n, d))
+    points[:, 1:] = (points[:, :1] + 0.05 * points[:, 1:]) * 3.0 ** np.arange(1, d)
+    return points.astype(dtype)
+
+
 def all_equal(n: int, d: int, dtype: DType) -> Array:
     return np.tile(gaussian(1, d, dtype), (n, 1))
 
@@ -79,6 +86,7 @@ HARD: dict[str, Callable[[int, int, DType], Array]] = {
     "sphere": sphere,
     "moment curve": moment_curve,
     "parabola": parabola,
+    "slanted": slanted,
     "collinear": lambda n, d, dtype: flat(n, d, dtype, 1),
     "coplanar": lambda n, d, dtype: flat(n, d, dtype, 2),
     "all equal": all_equal,

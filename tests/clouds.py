@@ -43,6 +43,13 @@ def circle(n: int, dtype: DType) -> Array:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(dtype)
 
 
+def slanted(n: int, d: int, dtype: DType, narrow: float = 0.02) -> Array:
+    """Gaussian points whose features correlate, and are not alike in width."""
+    points = seeded(f"slanted {n} {d}").standard_normal((n, d))
+    points[:, 1:] = (points[:, :1] + narrow * points[:, 1:]) * 7.0 ** np.arange(1, d)
+    return points.astype(dtype)
+
+
 def ball(n: int, d: int, dtype: DType) -> Array:
     """Uniform in the unit ball."""
     radii = seeded(f"ball {n} {d}").random((n, 1)) ** (1 / d)

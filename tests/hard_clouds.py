@@ -14,6 +14,7 @@ from .clouds import (
     gaussian,
     permuted_features,
     seeded,
+    slanted,
     sphere,
     ulp_neighbours,
 )
@@ -76,6 +77,8 @@ HARD: dict[str, Callable[[int, int, DType], Array]] = {
     "one huge outlier": _outlier,
     "offset": lambda n, d, t: gaussian(n, d, t) + t.type(1e6),
     "near ties": ulp_neighbours,
+    "slanted": slanted,
+    "needle": lambda n, d, t: slanted(n, d, t, 1e-6),
     "permuted features": permuted_features,
     "some at the origin": _some_zero,
     "many magnitudes": _magnitudes,

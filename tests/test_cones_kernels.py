@@ -41,10 +41,11 @@ def test_outside_is_what_no_body_holds(d: int, box: bool, dtype: np.dtype) -> No
     keys = gaussian(1000, d, dtype)
     frames = np.array([[9.0] * 4, [9.0] * 4, [0.1, 0, 0, 0.2], [0.5, 1, 0.7, 0.6]], dtype)[:, :d]
     frames = np.ascontiguousarray(frames)
-    x = (keys - frames[2]) * frames[3]
+    shear = np.tril(gaussian(d, d, dtype), -1) + np.eye(d, dtype=dtype)
+    x = ((keys - frames[2]) @ shear.T) * frames[3]
     norm = np.abs(x).max(axis=1) if box else np.square(x).sum(axis=1)
     kept = np.full(1000, -1)
-    found = kernels.outside(keys, frames, 2, dtype.type(1.5), box, 3, 997, kept, (0,) * d)
+    found = kernels.outside(keys, frames, shear, 2, dtype.type(1.5), box, 3, 997, kept, (0,) * d)
     sure = np.abs(norm - 1.5) > 1e-5
     assert (np.diff(kept[3 : 3 + found]) > 0).all()
     assert (kept[:3] == -1).all()

@@ -14,7 +14,8 @@ from fasthardmax.index import HardmaxIndex
 from fasthardmax.numerics import canonical_scores
 
 from .clouds import DTYPES, Array, DType, ball, circle, gaussian, lattice, seeded
-from .test_cones import HARD, _check
+from .cones_clouds import HARD
+from .test_cones import _check
 
 _UNIT = np.ones(2)
 

@@ -31,17 +31,17 @@ _PLACES = np.array(
 
 
 @compiled
-def outside(keys, frames, frame, radius, box, start, stop, kept, dims):
+def outside(keys, frames, shear, frame, radius, box, start, stop, kept, dims):
     """Write to ``kept[start:]`` the rows start..stop-1 outside of a body; returns how many.
 
-    With x = (key - frames[frame]) * frames[frame + 1] it is |x|_inf < radius for a ``box``, and
-    else |x|_2^2 < radius.
+    With x = (shear @ (key - frames[frame])) * frames[frame + 1] it is |x|_inf < radius for a
+    ``box``, and else |x|_2^2 < radius. ``shear`` is as of ``_cones_shear.py``.
     """
     found = start
     lanes = VECTOR_BYTES // keys.itemsize
     whole = stop - (stop - start) % lanes
     for i in range(start, whole, lanes):
-        bits = outside_body(keys, i, frames, frame, radius, box, dims)
+        bits = outside_body(keys, i, frames, shear, frame, radius, box, dims)
         # Without branches on what is found, which could not be foretold: what is written in vain
         # is written over.
         for eight in range(0, lanes, 8):
@@ -57,7 +57,10 @@ def outside(keys, frames, frame, radius, box, start, stop, kept, dims):
     for i in range(whole, stop):
         largest = total = keys.dtype.type(0)
         for f in range(len(dims)):
-            x = (keys[i, f] - frames[frame, f]) * frames[frame + 1, f]
+            x = keys[i, f] - frames[frame, f]
+            for g in range(f):
+                x += shear[f, g] * (keys[i, g] - frames[frame, g])
+            x *= frames[frame + 1, f]
             largest = max(largest, abs(x))
             total += x * x
         if not (largest if box else total) < radius:

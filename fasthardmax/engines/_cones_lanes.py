@@ -123,7 +123,7 @@ def find_cells(typingctx, query, row, grid, least, cells, at, dims):
 
 
 @intrinsic
-def outside_body(typingctx, keys, row, frames, frame, radius, box, dims):
+def outside_body(typingctx, keys, row, frames, shear, frame, radius, box, dims):
     """Bit set of a vector of keys, those outside of a body as ``_cones_kernels.outside`` says.
 
     They are the rows of ``keys`` (n, d) from ``row`` on, d = len(dims).
@@ -132,24 +132,33 @@ def outside_body(typingctx, keys, row, frames, frame, radius, box, dims):
 
     def codegen(context, b, signature, args):
         rows = _Rows(context, b, signature.args[0], args[0], args[1], d)
-        middle = context.make_array(signature.args[2])(context, b, args[2]).data
-        middle = b.gep(middle, [b.mul(args[3], _I64(d))])
+        middle, slant = (
+            context.make_array(signature.args[at])(context, b, args[at]).data for at in (2, 3)
+        )
+        middle = b.gep(middle, [b.mul(args[4], _I64(d))])
+        away = [
+            b.fsub(feature, rows.splat(b.load(b.gep(middle, [_I64(f)]))))
+            for f, feature in enumerate(rows.features)
+        ]
         largest = total = None
-        for f, feature in enumerate(rows.features):
-            x = b.fsub(feature, rows.splat(b.load(b.gep(middle, [_I64(f)]))))
+        for f in range(d):
+            x = away[f]
+            for g in range(f):
+                part = rows.splat(b.load(b.gep(slant, [_I64(f * d + g)])))
+                x = b.fadd(x, b.fmul(part, away[g]))
             x = b.fmul(x, rows.splat(b.load(b.gep(middle, [_I64(d + f)]))))
             size, square = rows.magnitude(x), b.fmul(x, x)
             if f:
                 size = b.select(b.fcmp_ordered(">", size, largest), size, largest)
                 square = b.fadd(total, square)
             largest, total = size, square
-        boxed = rows.splat(b.trunc(args[5], _I1))
+        boxed = rows.splat(b.trunc(args[6], _I1))
         norm = b.select(boxed, largest, total)
-        out = b.fcmp_unordered(">=", norm, rows.splat(args[4]))
+        out = b.fcmp_unordered(">=", norm, rows.splat(args[5]))
         return b.zext(b.bitcast(out, ir.IntType(rows.lanes)), _I64)
 
     intp = types.intp
-    signature = types.uint64(keys, intp, frames, intp, keys.dtype, types.boolean, dims)
+    signature = types.uint64(keys, intp, frames, shear, intp, keys.dtype, types.boolean, dims)
     return signature, codegen
 
 

@@ -16,6 +16,7 @@ from . import _cones_edges as edging
 from . import _cones_kernels as kernels
 from ._arrays import readonly, rows_of
 from ._cones_margins import margins
+from ._cones_shear import find_slant
 from ._cones_vectors import LANES
 
 __all__ = ["outer_keys", "share_left"]
@@ -72,7 +73,8 @@ def _polygon(
         return np.empty((0, 3))
     scale = np.ldexp(1.0, -orders)
     heads = np.empty(n_corners, np.int64)
-    kernels.extremes(columns, _directions(n_corners) * scale, 0, n_corners, heads)
+    directions = _directions(n_corners) @ find_slant(keys).matrix
+    kernels.extremes(columns, directions, 0, n_corners, heads)
     edges = np.empty((n_corners, 3))
     return edges[: edging.polygon(columns, heads, scale, relative, absolute, edges)]
 

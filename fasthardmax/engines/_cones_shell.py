@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._threads import for_each_range
-from . import _cones_outer as outer
 from ._arrays import rows_of, scaled
+from ._cones_frames import BALL, BOX, WIDE_BALL, Body, Frames, find_frames, outside
+from ._cones_outer import losing_nowhere
 from ._cones_radius import inner_radius
+from ._cones_shear import find_slant
 from ._cones_vectors import LANES
 
 __all__ = ["outer_keys"]
@@ -39,69 +41,52 @@ def outer_keys(
     if n <= _WORTH_REDUCING:
         return np.arange(n)
     some = np.ascontiguousarray(keys[:: max(1, n // _SAMPLE[d])])
-    frames = _frames(some)
-    far = _far(keys, some, frames, num_threads)
-    margin = (exponent, relative, absolute)
-    radii = _radii(far, frames, margin, _BOXES[d] // 8, (0, 1, 2), num_threads)
-    bodies = [(0, radii[0], False), (2, radii[1], False), (2, radii[2], True)]
-    shares = [len(outer.outside_one(some, frames, body, 1)) / len(some) for body in bodies]
+    slant = find_slant(some)
+    moved = slant.moved(some)
+    frames = find_frames(moved, slant)
+    far = _far(keys, moved, frames, num_threads)
+    margin = (exponent, *frames.margins(relative, absolute))
+    kinds = (BALL, WIDE_BALL, BOX)
+    bodies = [_body(far, frames, kind, margin, _BOXES[d] // 8, num_threads) for kind in kinds]
+    shares = [len(outside(some, body, 1)) / len(some) for body in bodies]
     best = int(np.argmin(shares))
     body, left = bodies[best], shares[best]
     if left < _HOPELESS:
-        radius = _radii(far, frames, margin, _BOXES[d], (best,), num_threads)[best]
-        body = (body[0], radius, body[2])
-        left = len(outer.outside_one(some, frames, body, 1)) / len(some)
+        body = _body(far, frames, body.kind, margin, _BOXES[d], num_threads)
+        left = len(outside(some, body, 1)) / len(some)
     if left > _WORTH_IT:
-        return outer.losing_nowhere(keys, exponent, relative, absolute / 2, slip, num_threads)
-    return outer.outside_one(keys, frames, body, num_threads)
-
-
-def _frames(some: NDArray[Any]) -> NDArray[Any]:
-    """As in ``_cones_outer.py``, by a sample of the keys."""
-    rows = np.sort(some, axis=0)
-    n = len(rows)
-    frames = np.empty((4, rows.shape[1]), rows.dtype)
-    with np.errstate(all="ignore"):
-        frames[0], frames[1] = rows[n // 2], 1 / (rows[3 * n // 4] - rows[n // 4])
-        frames[2], frames[3] = rows[0] / 2 + rows[-1] / 2, 1 / (rows[-1] - rows[0])
-    return frames
+        return losing_nowhere(keys, exponent, relative, absolute / 2, slip, num_threads)
+    return outside(keys, body, num_threads)
 
 
 def _far(
-    keys: NDArray[Any], some: NDArray[Any], frames: NDArray[Any], num_threads: int
-) -> NDArray[Any]:
-    """About ``_SPANNING`` keys, the farthest from the middle of the first frame."""
+    keys: NDArray[Any], moved: NDArray[np.float64], frames: Frames, num_threads: int
+) -> NDArray[np.float64]:
+    """About ``_SPANNING`` keys, the farthest from the middle of the first frame, moved."""
+    middle, width = frames.place(BALL, 0)
     with np.errstate(all="ignore"):
-        away = (some - frames[0]) * frames[1]
+        away = (moved - middle) / width
         norms = np.sort(np.einsum("ij,ij->i", away, away))
     # Rounding must not leave none.
-    radius = norms[-max(1, len(some) * _SPANNING // len(keys))] * keys.dtype.type(1 - 2.0**-8)
-    far = outer.outside_one(keys, frames, (0, radius, False), num_threads)
-    return rows_of(keys, far[:: max(1, len(far) // _SPANNING)])
+    radius = norms[-max(1, len(moved) * _SPANNING // len(keys))] * (1 - 2.0**-8)
+    far = outside(keys, Body(frames, BALL, keys.dtype.type(radius)), num_threads)
+    return frames.slant.moved(rows_of(keys, far[:: max(1, len(far) // _SPANNING)]))
 
 
-def _radii(
-    far: NDArray[Any], frames: NDArray[Any], margin: tuple[int, float, float], most: int,
-    which: tuple[int, ...], num_threads: int,
-) -> NDArray[Any]:  # fmt: skip
-    """How large bodies fit, those ``which``, as ``outside`` takes it; 0 where none is known to."""
-    d = far.shape[1]
+def _body(
+    far: NDArray[np.float64], frames: Frames, kind: int, margin: tuple[int, float, float],
+    most: int, num_threads: int,
+) -> Body:  # fmt: skip
+    """A body as large as is known to fit; of radius 0 where none is."""
     exponent, relative, absolute = margin
-    columns = np.empty((d, -(-len(far) // LANES) * LANES))
+    columns = np.empty((far.shape[1], -(-len(far) // LANES) * LANES))
     exact = scaled(far, -exponent)
     columns[:, : len(far)], columns[:, len(far) :] = exact.T, exact[:1].T
-    radii = np.zeros(3)
-    for body in which:
-        frame, cubic = 2 * min(body, 1), body == 2
-        scale = frames[frame + 1]
-        if not np.all(np.isfinite(scale) & (scale > 0)):
-            continue
-        middle = scaled(frames[frame], -exponent)
-        unit = scaled(1 / scale.astype(np.float64), -exponent)
-        radius = _radius(columns, (middle, unit, relative, absolute, cubic, most), num_threads)
-        radii[body] = outer.safe_radius(radius, middle, unit, relative, frames.dtype, cubic)
-    frames[~np.isfinite(frames)] = 0
-    return radii.astype(frames.dtype)
+    radius = 0.0
+    if frames.fits(kind):
+        body = (*frames.place(kind, -exponent), relative, absolute, kind == BOX, most)
+        radius = frames.safe_radius(_radius(columns, body, num_threads), kind, -exponent, relative)
+    return Body(frames, kind, frames.rows.dtype.type(radius))
 
 
 def _radius(columns: NDArray[Any], body: tuple[Any, ...], num_threads: int) -> float:

@@ -1,0 +1,119 @@
+"""The coordinates in which bodies of keys are balls and boxes: a slant, middles and widths.
+
+For x = S (k - m) / width, with S the slant, a body is |x| <= r in some norm. A direction t = S^T s
+sees S k in direction s: <t, k> = <s, S k>. So all that is shown of boxes of directions s and of the
+moved keys S k holds for t and for k, with the margins of ``_cones_margins`` widened. With
+|s|_inf = 1 it is |t|_inf <= |S|_1, the largest sum of magnitudes in a column, and
+|k|_1 <= |S^-1|_1 |S k|_1; so ``relative`` grows by |S|_1 |S^-1|_1, and ``absolute`` by |S|_1.
+Products of float64 err by d v |S| |k|, with v of float64; for them 2 d v are added to ``relative``
+first.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._threads import for_each_range
+from . import _cones_kernels as kernels
+from ._arrays import readonly, scaled
+from ._cones_shear import Slant
+
+__all__ = ["BALL", "BOX", "Body", "Frames", "find_frames", "outside"]
+
+_ROWS = 1 << 16
+_SOME = 1 << 10
+BALL, WIDE_BALL, BOX = 0, 1, 2  # in quartiles; in the range; a box in the range
+
+
+class Frames(NamedTuple):
+    """Two middles of keys, each followed by inverse widths of the sheared keys, and the slant."""
+
+    rows: NDArray[Any]  # (4, d)
+    slant: Slant
+
+    def fits(self, kind: int) -> bool:
+        """Whether the widths of a body are known."""
+        return bool((self.rows[2 * min(kind, 1) + 1] > 0).all())
+
+    def place(self, kind: int, exponent: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The moved middle and the widths of a body there, times a power of two."""
+        at = 2 * min(kind, 1)
+        middle = scaled(self.rows[at : at + 1], exponent)
+        widths = scaled(1 / self.rows[at + 1].astype(np.float64), exponent)
+        return self.slant.moved(middle)[0], widths * self.slant.powers
+
+    def margins(self, relative: float, absolute: float) -> tuple[float, float]:
+        """What the margins of keys become for moved ones."""
+        _, _, exact, inverse, _ = self.slant
+        across, back = (np.abs(m).sum(axis=0).max() for m in (exact, inverse))
+        relative += 2 * len(exact) * float(np.finfo(np.float64).eps)
+        return float(across * back * relative), float(across * absolute)
+
+    def safe_radius(self, radius: float, kind: int, exponent: int, relative: float) -> float:
+        """A radius as :func:`outside` takes it, less the margin of the keys inside; or 0.
+
+        ``relative`` is as of :meth:`margins`. The machine forms S (k - m), whose terms may cancel:
+        in widths it errs by (d + 3) u B |x|, B = |S| |S^-1| in widths, u of the dtype.
+        """
+        middle, unit = self.place(kind, exponent)
+        d = len(unit)
+        _, _, exact, inverse, _ = self.slant
+        with np.errstate(all="ignore"):  # where one feature is so narrow that its unit underflows
+            errors = np.abs(exact) @ np.abs(inverse) * (unit / unit[:, None])
+            strain = float(max(np.sqrt(np.square(errors).sum()), errors.sum(axis=1).max()))
+            radius -= relative * (np.abs(middle).sum() + max(0.0, radius) * unit.sum()) / unit.min()
+            radius *= max(0.0, 1 - (8 * d + 64) * float(np.finfo(self.rows.dtype).eps) * strain)
+        if not radius > 2.0**-10:  # squares of much smaller numbers may underflow
+            return 0.0
+        return float(radius if kind == BOX else radius**2)
+
+
+class Body(NamedTuple):
+    """A ball or a box in the hull of some keys, or what lies nearer than others."""
+
+    frames: Frames
+    kind: int
+    radius: Any  # of the keys' dtype; that of a ball is squared
+
+
+def find_frames(moved: NDArray[np.float64], slant: Slant) -> Frames:
+    """Of moved keys (n, d): median and quartiles, for heavy tails; and the range, for boxes."""
+    dtype = slant.shear.dtype
+    few = np.sort(moved[:: max(1, len(moved) // _SOME)], axis=0)
+    columns = np.ascontiguousarray(moved.T)  # much faster to reduce
+    low, high = columns.min(axis=1), columns.max(axis=1)
+    with np.errstate(all="ignore"):
+        middles = np.stack([few[len(few) // 2], low / 2 + high / 2]) @ slant.inverse.T
+        widths = np.stack([few[3 * len(few) // 4] - few[len(few) // 4], high - low])
+        rows = np.stack([middles, slant.powers / widths], axis=1).reshape(4, -1).astype(dtype)
+    rows[~np.isfinite(rows)] = 0
+    return Frames(rows, slant)
+
+
+def outside(keys: NDArray[Any], body: Body, num_threads: int) -> NDArray[np.int64]:
+    """Increasing indices of the keys (n, d) that are not safely inside of ``body``."""
+    n, d = keys.shape
+    keys = readonly(np.ascontiguousarray(keys))
+    frames, kind, radius = body
+    kept = np.empty(n, np.int64)
+    found: dict[int, int] = {}
+
+    def look(start: int, stop: int) -> None:
+        found[start] = kernels.outside(
+            keys,
+            frames.rows,
+            frames.slant.shear,
+            2 * min(kind, 1),
+            radius,
+            kind == BOX,
+            start,
+            stop,
+            kept,
+            (0,) * d,
+        )  # fmt: skip
+
+    for_each_range(look, n, _ROWS, num_threads)
+    return np.concatenate([kept[start : start + found[start]] for start in sorted(found)])

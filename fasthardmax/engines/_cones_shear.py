@@ -1,0 +1,78 @@
+"""Coordinates in which keys look alike in all directions, so that a ball fits into their hull.
+
+Where a body fits is proved elsewhere, whatever these are: they decide only how much it holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Slant", "find_slant"]
+
+_SOME, _ROUNDS = 1 << 10, 4
+_ALIKE, _FLAT = 0.3, 1e-6  # correlation not worth a shear; what is left of a feature that has none
+_STEEPEST, _WIDEST = 2.0**40, 30
+
+
+class Slant(NamedTuple):
+    """A shear, with ones on its diagonal and zeros above; and a power of two for each feature.
+
+    ``matrix`` is both together: its product with keys is about as wide in each feature.
+    """
+
+    shear: NDArray[Any]  # (d, d), in the keys' dtype
+    powers: NDArray[np.float64]
+    matrix: NDArray[np.float64]
+    inverse: NDArray[np.float64]
+    upright: bool  # the matrix is the identity
+
+    def moved(self, keys: NDArray[Any]) -> NDArray[np.float64]:
+        """The product of the matrix with keys."""
+        exact = keys.astype(np.float64)
+        return exact if self.upright else exact @ self.matrix.T
+
+
+def find_slant(keys: NDArray[Any]) -> Slant:
+    """By a sample of keys (n, d).
+
+    The identity where features hardly correlate or depend on one another. Keys far from the others
+    count by their direction alone, as in M-estimators of scatter (D. E. Tyler, *A distribution-free
+    M-estimator of multivariate scatter*, Ann. Statist. 15, 1987).
+    """
+    d, dtype = keys.shape[1], keys.dtype
+    some = keys[:: max(1, len(keys) // _SOME)].astype(np.float64)
+    shear, upright = np.eye(d), _slant(np.eye(d), np.ones(d), dtype)
+    with np.errstate(all="ignore"):  # what overflows is looked at below
+        some -= np.sort(some, axis=0)[len(some) // 2]
+        for _ in range(_ROUNDS):
+            sheared = some @ shear.T
+            order = np.sort(sheared, axis=0)
+            spread = order[3 * len(order) // 4] - order[len(order) // 4]
+            if not np.all(np.isfinite(spread) & (spread > 0)):
+                return upright
+            unit = sheared / spread
+            unit /= np.maximum(1, np.sqrt(np.einsum("ij,ij->i", unit, unit)))[:, None]
+            scatter = unit.T @ unit
+            size = np.sqrt(scatter.diagonal())
+            scatter /= np.outer(size, size)
+            if not np.abs(scatter - np.eye(d)).max() > _ALIKE:
+                break
+            lower = np.linalg.cholesky(scatter + _FLAT * np.eye(d))
+            size *= spread
+            step = np.linalg.inv(lower / lower.diagonal()) * np.outer(size, 1 / size)
+            shear = np.tril(step @ shear, -1) + np.eye(d)
+    orders = np.rint(np.log2(spread))
+    if not np.abs(shear).max() < _STEEPEST:
+        return upright
+    return _slant(shear, np.exp2(-np.minimum(orders - orders.min(), _WIDEST)), dtype)
+
+
+def _slant(shear: NDArray[np.float64], powers: NDArray[np.float64], dtype: Any) -> Slant:
+    rounded = shear.astype(dtype)
+    matrix = powers[:, None] * rounded.astype(np.float64)
+    upright = bool((matrix == np.eye(len(powers))).all())
+    inverse = np.linalg.inv(matrix).astype(np.float64)
+    return Slant(rounded, powers, matrix, inverse, upright)
