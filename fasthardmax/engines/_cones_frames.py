@@ -29,10 +29,15 @@ BALL, WIDE_BALL, BOX = 0, 1, 2  # in quartiles; in the range; a box in the range
 
 
 class Frames(NamedTuple):
-    """Two middles of keys, each followed by inverse widths of the sheared keys, and the slant."""
+    """Two middles of keys, each followed by inverse widths of the sheared keys, and the slant.
+
+    And the middles and widths of the moved keys that follow from them.
+    """
 
     rows: NDArray[Any]  # (4, d)
     slant: Slant
+    middles: NDArray[np.float64]  # (2, d)
+    widths: NDArray[np.float64]  # (2, d)
 
     def fits(self, kind: int) -> bool:
         """Whether the widths of a body are known."""
@@ -40,16 +45,15 @@ class Frames(NamedTuple):
 
     def place(self, kind: int, exponent: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The moved middle and the widths of a body there, times a power of two."""
-        at = 2 * min(kind, 1)
-        middle = scaled(self.rows[at : at + 1], exponent)
-        widths = scaled(1 / self.rows[at + 1].astype(np.float64), exponent)
-        return self.slant.moved(middle)[0], widths * self.slant.powers
+        at = min(kind, 1)
+        return scaled(self.middles[at], exponent), scaled(self.widths[at], exponent)
 
     def margins(self, relative: float, absolute: float) -> tuple[float, float]:
         """What the margins of keys become for moved ones."""
-        _, _, exact, inverse, _ = self.slant
-        across, back = (np.abs(m).sum(axis=0).max() for m in (exact, inverse))
-        relative += 2 * len(exact) * float(np.finfo(np.float64).eps)
+        across, back = (
+            np.abs(matrix).sum(axis=0).max() for matrix in (self.slant.matrix, self.slant.inverse)
+        )
+        relative += 2 * len(self.widths[0]) * float(np.finfo(np.float64).eps)
         return float(across * back * relative), float(across * absolute)
 
     def safe_radius(self, radius: float, kind: int, exponent: int, relative: float) -> float:
@@ -60,10 +64,12 @@ class Frames(NamedTuple):
         """
         middle, unit = self.place(kind, exponent)
         d = len(unit)
-        _, _, exact, inverse, _ = self.slant
+        strain = 1.0
         with np.errstate(all="ignore"):  # where one feature is so narrow that its unit underflows
-            errors = np.abs(exact) @ np.abs(inverse) * (unit / unit[:, None])
-            strain = float(max(np.sqrt(np.square(errors).sum()), errors.sum(axis=1).max()))
+            if not self.slant.upright:
+                matrix, inverse = np.abs(self.slant.matrix), np.abs(self.slant.inverse)
+                errors = (matrix @ inverse) * (unit / unit[:, None])
+                strain = float(max(np.sqrt(np.square(errors).sum()), errors.sum(axis=1).max()))
             radius -= relative * (np.abs(middle).sum() + max(0.0, radius) * unit.sum()) / unit.min()
             radius *= max(0.0, 1 - (8 * d + 64) * float(np.finfo(self.rows.dtype).eps) * strain)
         if not radius > 2.0**-10:  # squares of much smaller numbers may underflow
@@ -89,8 +95,10 @@ def find_frames(moved: NDArray[np.float64], slant: Slant) -> Frames:
         middles = np.stack([few[len(few) // 2], low / 2 + high / 2]) @ slant.inverse.T
         widths = np.stack([few[3 * len(few) // 4] - few[len(few) // 4], high - low])
         rows = np.stack([middles, slant.powers / widths], axis=1).reshape(4, -1).astype(dtype)
-    rows[~np.isfinite(rows)] = 0
-    return Frames(rows, slant)
+        rows[~np.isfinite(rows)] = 0
+        return Frames(
+            rows, slant, slant.moved(rows[::2]), slant.powers / rows[1::2].astype(np.float64)
+        )
 
 
 def outside(keys: NDArray[Any], body: Body, num_threads: int) -> NDArray[np.int64]:

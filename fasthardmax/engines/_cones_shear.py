@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Slant", "find_slant"]
 
-_SOME, _ROUNDS = 1 << 10, 4
+_SOME, _ROUNDS = 1 << 9, 4
 _ALIKE, _FLAT = 0.3, 1e-6  # correlation not worth a shear; what is left of a feature that has none
 _STEEPEST, _WIDEST = 2.0**40, 30
 
