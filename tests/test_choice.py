@@ -16,6 +16,8 @@ from fasthardmax.engines._byte_products import MULTIPLIES_BYTES
 from fasthardmax.engines._forecast import Forecast
 from fasthardmax.engines._pruned_glance import glance
 
+from .clouds import DTYPES, ulp_neighbours
+
 SCRIPT = """
 import sys
 import numpy as np
@@ -185,6 +187,11 @@ def test_a_glance_tells_clusters_from_a_sphere(dtype, scale):
     assert glance(problem_of((scale * sphere).astype(dtype))) > 0.3
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_glance_sees_near_ties(dtype):
+    assert glance(problem_of(ulp_neighbours(20_000, 3, dtype))) > 0.9
+
+
 def test_a_glance_at_degenerate_points():
     assert glance(problem(20_000, 8)) == 1, "all keys tie"
     assert glance(problem_of(np.ones((1, 8)))) == 1
@@ -196,9 +203,9 @@ def test_a_glance_at_degenerate_points():
 @pytest.mark.parametrize(
     ("promised", "longest", "looks", "expected"),
     [
-        (20, 40, True, "pruned"),  # also beside the other's rival
-        (70, 50, False, "longest"),
-        (70, 60, True, "pruned"),  # the other does not look for long
+        (20, 30, True, "pruned"),  # also beside the other's rival
+        (20, 50, True, "pruned"),  # the other does not look for long
+        (70, 60, False, "longest"),
         (120, 80, False, "longest"),
         (120, 130, False, "direct"),
     ],

@@ -13,7 +13,7 @@ engine. All lists of what remains are increasing, so ties need no care. Memory i
 from __future__ import annotations
 
 import math
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -156,8 +156,9 @@ def estimate(problem: Problem, enough: float = 1.0) -> tuple[float, Prepared | N
         shares.append(narrowing.count_for_leaf(start, stop, keys) / problem.n_keys)
         if len(shares) >= _FEWEST_LEAVES and not enough / _PLAINLY < fmean(shares) < enough:
             break
-    error = pstdev(shares) / math.sqrt(len(shares))
-    return min(1.0, fmean(shares) + _ERRORS * error), prepared
+    mean, squares = fmean(shares), fmean(share * share for share in shares)
+    error = math.sqrt(max(0.0, squares - mean * mean) / len(shares))
+    return min(1.0, mean + _ERRORS * error), prepared
 
 
 class _Narrowing:
