@@ -110,9 +110,9 @@ def _cells(query, grid, least, cells):
     find_cells(query, 0, grid, least, cells, 0, (0,) * 3)
 
 
-def _outside(keys, frames, radius, offsets, kept):
+def _outside(keys, frames, shear, radius, offsets, kept):
     write_eight(offsets, 0, kept, 0)
-    return outside_body(keys, 0, frames, 0, radius, False, (0,) * 3)
+    return outside_body(keys, 0, frames, shear, 0, radius, False, (0,) * 3)
 
 
 KERNELS = {
@@ -136,7 +136,7 @@ KERNELS = {
     "table search": (_search, (TABLES, N, NUMBERS, NUMBERS, PLACES)),
     "divide": (_divide, (COLUMNS, N, COLUMNS, LINE, PLACES, LINE, COLUMNS, LINE)),
     "cells": (_cells, (ROWS, N, KIND, SHORT_PLACES)),
-    "outside": (_outside, (ROWS, ROWS, KIND, BITS, PLACES)),
+    "outside": (_outside, (ROWS, ROWS, ROWS, KIND, BITS, PLACES)),
     "stream": (_stream, (ROWS, N, ROWS)),
 }
 

@@ -62,7 +62,7 @@ def test_keys_inside_of_a_body_reach_no_farther_than_others(
         body = _cones_outer._bodies(moved, slant, 12, exponent, relative, absolute, 2)[kind]
     else:
         frames = find_frames(moved, slant)
-        margin = (exponent, *frames.margins(relative, absolute))
+        margin = (exponent, *slant.margins(relative, absolute))
         body = _cones_shell._body(moved, frames, kind, margin, 512, 2)
     assert body.radius > 0
     kept = outside(keys, body, 2)

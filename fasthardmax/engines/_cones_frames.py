@@ -1,12 +1,6 @@
 """The coordinates in which bodies of keys are balls and boxes: a slant, middles and widths.
 
-For x = S (k - m) / width, with S the slant, a body is |x| <= r in some norm. A direction t = S^T s
-sees S k in direction s: <t, k> = <s, S k>. So all that is shown of boxes of directions s and of the
-moved keys S k holds for t and for k, with the margins of ``_cones_margins`` widened. With
-|s|_inf = 1 it is |t|_inf <= |S|_1, the largest sum of magnitudes in a column, and
-|k|_1 <= |S^-1|_1 |S k|_1; so ``relative`` grows by |S|_1 |S^-1|_1, and ``absolute`` by |S|_1.
-Products of float64 err by d v |S| |k|, with v of float64; for them 2 d v are added to ``relative``
-first.
+For x = S (k - m) / width, with S the slant, a body is |x| <= r in some norm.
 """
 
 from __future__ import annotations
@@ -48,19 +42,11 @@ class Frames(NamedTuple):
         at = min(kind, 1)
         return scaled(self.middles[at], exponent), scaled(self.widths[at], exponent)
 
-    def margins(self, relative: float, absolute: float) -> tuple[float, float]:
-        """What the margins of keys become for moved ones."""
-        across, back = (
-            np.abs(matrix).sum(axis=0).max() for matrix in (self.slant.matrix, self.slant.inverse)
-        )
-        relative += 2 * len(self.widths[0]) * float(np.finfo(np.float64).eps)
-        return float(across * back * relative), float(across * absolute)
-
     def safe_radius(self, radius: float, kind: int, exponent: int, relative: float) -> float:
         """A radius as :func:`outside` takes it, less the margin of the keys inside; or 0.
 
-        ``relative`` is as of :meth:`margins`. The machine forms S (k - m), whose terms may cancel:
-        in widths it errs by (d + 3) u B |x|, B = |S| |S^-1| in widths, u of the dtype.
+        ``relative`` is as of ``Slant.margins``. The machine forms S (k - m), whose terms may
+        cancel: in widths it errs by (d + 3) u B |x|, B = |S| |S^-1| in widths, u of the dtype.
         """
         middle, unit = self.place(kind, exponent)
         d = len(unit)

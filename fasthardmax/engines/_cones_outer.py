@@ -120,8 +120,15 @@ def losing_nowhere(
     keys: NDArray[Any], exponent: int, relative: float, absolute: float, slip: float,
     num_threads: int,
 ) -> NDArray[np.int64]:  # fmt: skip
-    """Indices of the keys that may win in a box, the walls of which are those of a sample."""
+    """Indices of the keys that may win in a box, the walls of which are those of a sample.
+
+    The boxes are slanted as the keys are.
+    """
     n, d = keys.shape
+    slant = find_slant(keys)
+    if not slant.upright:
+        keys = slant.moved(keys)
+        relative, absolute = slant.margins(relative, absolute)
     kept = np.arange(n)
     for per_side in _LOSING.get(d, ()):
         left = keys if len(kept) == n else rows_of(keys, kept)
@@ -186,7 +193,7 @@ def _bodies(
     centres, corners = _fan(d, per_side)
     exact = scaled(moved, -exponent)
     exact = _some_outer(exact, *frames.place(BALL, -exponent), _FAN_SCORES // len(centres))
-    relative, absolute = frames.margins(relative, absolute)
+    relative, absolute = slant.margins(relative, absolute)
     outermost = np.empty_like(centres)
     heads = np.empty(len(centres), np.int64)
     # Whole vectors, filled up with the first key.

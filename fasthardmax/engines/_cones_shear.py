@@ -29,6 +29,18 @@ class Slant(NamedTuple):
     inverse: NDArray[np.float64]
     upright: bool  # the matrix is the identity
 
+    def margins(self, relative: float, absolute: float) -> tuple[float, float]:
+        """What the margins of keys become for moved ones, and directions s for which |s|_inf = 1.
+
+        A direction t = S^T s sees S k in direction s: <t, k> = <s, S k>. So what is shown of boxes
+        of s and of keys S k holds for t and k, if the margins are wide enough: |t|_inf <= |S|_1,
+        the largest sum of magnitudes in a column, and |k|_1 <= |S^-1|_1 |S k|_1. Products of
+        float64 err by d v |S| |k|, with v of float64; for them 2 d v are added.
+        """
+        across, back = (np.abs(m).sum(axis=0).max() for m in (self.matrix, self.inverse))
+        relative += 2 * len(self.powers) * float(np.finfo(np.float64).eps)
+        return float(across * back * relative), float(across * absolute)
+
     def moved(self, keys: NDArray[Any]) -> NDArray[np.float64]:
         """The product of the matrix with keys."""
         exact = keys.astype(np.float64)

@@ -45,7 +45,7 @@ def outer_keys(
     moved = slant.moved(some)
     frames = find_frames(moved, slant)
     far = _far(keys, moved, frames, num_threads)
-    margin = (exponent, *frames.margins(relative, absolute))
+    margin = (exponent, *slant.margins(relative, absolute))
     kinds = (BALL, WIDE_BALL, BOX)
     bodies = [_body(far, frames, kind, margin, _BOXES[d] // 8, num_threads) for kind in kinds]
     shares = [len(outside(some, body, 1)) / len(some) for body in bodies]
