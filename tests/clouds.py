@@ -46,7 +46,8 @@ def circle(n: int, dtype: DType) -> Array:
 def slanted(n: int, d: int, dtype: DType, narrow: float = 0.02) -> Array:
     """Gaussian points whose features correlate, and are not alike in width."""
     points = seeded(f"slanted {n} {d}").standard_normal((n, d))
-    points[:, 1:] = (points[:, :1] + narrow * points[:, 1:]) * 7.0 ** np.arange(1, d)
+    wide = 7.0 ** np.minimum(np.arange(1, d), 5)
+    points[:, 1:] = (points[:, :1] + narrow * points[:, 1:]) * wide
     return points.astype(dtype)
 
 

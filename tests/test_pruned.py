@@ -97,6 +97,7 @@ def _decided_in_bytes(small_groups: None, monkeypatch: pytest.MonkeyPatch) -> Ca
         return rooms[-1]
 
     monkeypatch.setattr(_pruned_bytes, "_LEAST_KEYS", 0)
+    monkeypatch.setattr(_pruned_bytes, "_PAYS", MULTIPLIES_BYTES)
     monkeypatch.setattr(pruned, "room_for_rough", noted)
     fetched = 10  # of a room: blocks whose keys have been copied, to be scored again
     return lambda: any(room[fetched].any() for room in rooms)

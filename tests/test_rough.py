@@ -132,6 +132,7 @@ def test_keys_are_large_where_queries_are_small(
     """No score is large, but the product of the largest magnitudes, which scales are of, is."""
     monkeypatch.setattr(direct, "_BYTES_SIZE", 0)
     monkeypatch.setattr(_pruned_bytes, "_LEAST_KEYS", 0)
+    monkeypatch.setattr(_pruned_bytes, "_PAYS", MULTIPLIES_BYTES)
     query, key = _make("gaussian", "plain", 16, np.dtype(np.float64))
     for largest in (0.75, 0.51, 0.499):  # about where the sum of the products overflows
         scale = float(np.finfo(dtype).max) ** (largest * np.resize([1, -1], 16))
@@ -145,7 +146,10 @@ def test_keys_are_large_where_queries_are_small(
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_heads_have_scales_of_their_own(dtype: np.dtype[Any]) -> None:
+def test_heads_have_scales_of_their_own(
+    dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "_BYTES_SIZE", 0)
     rng = np.random.default_rng(0)
     query, key = rng.standard_normal((2, 4, 300, 40)), rng.standard_normal((2, 2, 280, 40))
     query *= np.array([1, 1e-3, 1e5, 1]).reshape(4, 1, 1)
@@ -163,7 +167,7 @@ def test_heads_have_scales_of_their_own(dtype: np.dtype[Any]) -> None:
 def test_bytes_are_used_where_they_can_be(
     dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert direct._plan(_problem(*_make("gaussian", "plain", 67, dtype))).rough
+    assert direct._plan(_problem(*_make("gaussian", "plain", 200, dtype))).rough
     assert not direct._plan(_problem(*_make("gaussian", "plain", 7, dtype))).rough
     monkeypatch.setattr(direct, "_BYTES_SIZE", 0)
     assert direct._plan(_problem(*_make("gaussian", "plain", 7, dtype))).rough
@@ -173,6 +177,7 @@ def test_bytes_are_used_where_they_can_be(
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_bytes_alone_would_be_wrong(dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound is needed: with none, the same comparison fails."""
+    monkeypatch.setattr(direct, "_BYTES_SIZE", 0)
     query, key = _make("clusters", "plain", 67, dtype)
     expected = fh.hardmax_winners(query, key, engine="reference")
     monkeypatch.setattr(_direct_plan, "block_size", lambda n_keys, d, itemsize: 1)

@@ -49,8 +49,7 @@ class Frames(NamedTuple):
         cancel: in widths it errs by (d + 3) u B |x|, B = |S| |S^-1| in widths, u of the dtype.
         """
         middle, unit = self.place(kind, exponent)
-        d = len(unit)
-        strain = 1.0
+        d, strain = len(unit), 1.0  # the latter the length of B; eps is 2 u
         with np.errstate(all="ignore"):  # where one feature is so narrow that its unit underflows
             if not self.slant.upright:
                 matrix, inverse = np.abs(self.slant.matrix), np.abs(self.slant.inverse)
@@ -97,16 +96,8 @@ def outside(keys: NDArray[Any], body: Body, num_threads: int) -> NDArray[np.int6
 
     def look(start: int, stop: int) -> None:
         found[start] = kernels.outside(
-            keys,
-            frames.rows,
-            frames.slant.shear,
-            2 * min(kind, 1),
-            radius,
-            kind == BOX,
-            start,
-            stop,
-            kept,
-            (0,) * d,
+            keys, frames.rows, frames.slant.shear, 2 * min(kind, 1), radius, kind == BOX,
+            start, stop, kept, (0,) * d,
         )  # fmt: skip
 
     for_each_range(look, n, _ROWS, num_threads)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -46,6 +47,7 @@ _SOME_WALLS = 1 << 11
 _LOSING = {3: (1, 2, 4), 4: (1, 2), 5: (1,), 6: (1,)}
 # Smaller boxes are tried where up to this share of a sample may win, all keys where up to that.
 _HOPELESS, _WORTH_LOSING = 0.97, 0.75
+_FEW_LEFT = 0.1  # no other boxes are tried on a sample
 _ROWS = 1 << 16
 
 
@@ -98,7 +100,7 @@ def _outside_bodies(
 def share_left(keys: NDArray[Any]) -> float:
     """The share of a sample of ``keys`` that may win in some of a few boxes. It takes some 0.3 ms.
 
-    Where it is small, few cells are divided for long. The boxes are slanted as the keys are.
+    Where it is small, few cells are divided for long.
     """
     n, d = keys.shape
     some = np.ascontiguousarray(keys[:: max(1, n // _SOME_TRIED)])
@@ -106,14 +108,16 @@ def share_left(keys: NDArray[Any]) -> float:
     some, _, n_distinct = distinct_keys(some)
     if d not in _LOSING or n_distinct == 1:
         return n_distinct / n_looked_at
-    moved = find_slant(some).moved(some).astype(keys.dtype)
     relative, _, slip = margins(d, keys.dtype)
-    exponent = math.frexp(float(np.abs(moved).max()))[1]
-    shares = []
-    for per_side in _LOSING[d][:2]:
-        boxes = _boxes(moved, per_side, exponent, relative, 0.0, slip)
-        shares.append(len(_may_win(moved, boxes, 1)) / n_looked_at)
-    return min(shares)
+    share = 1.0
+    for moved, _ in _views(some, relative, 0.0):
+        exponent = math.frexp(float(np.abs(moved).max()))[1]
+        for per_side in _LOSING[d][:2]:
+            boxes = _boxes(moved, per_side, exponent, relative, 0.0, slip)
+            share = min(share, len(_may_win(moved, boxes, 1)) / n_looked_at)
+        if share < _FEW_LEFT:
+            break
+    return share
 
 
 def losing_nowhere(
@@ -122,26 +126,35 @@ def losing_nowhere(
 ) -> NDArray[np.int64]:  # fmt: skip
     """Indices of the keys that may win in a box, the walls of which are those of a sample.
 
-    The boxes are slanted as the keys are.
+    Where upright boxes leave all keys, the boxes are slanted as the keys are.
     """
     n, d = keys.shape
+    for moved, margin in _views(keys, relative, absolute):
+        kept = np.arange(n)
+        for per_side in _LOSING.get(d, ()):
+            left = moved if len(kept) == n else rows_of(moved, kept)
+            walls_of = left[:: max(1, len(left) // _SOME_WALLS)]
+            boxes = _boxes(walls_of, per_side, exponent, *margin, slip)
+            some = np.ascontiguousarray(left[:: max(1, len(left) // _SOME_TRIED)])
+            share = len(_may_win(some, boxes, 1)) / len(some)
+            if share > _HOPELESS and per_side > 1:
+                break
+            if share > _WORTH_LOSING:
+                continue
+            kept = kept[_may_win(left, boxes, num_threads)]
+        if len(kept) < n:
+            break
+    return kept
+
+
+def _views(
+    keys: NDArray[Any], relative: float, absolute: float
+) -> Iterator[tuple[NDArray[Any], tuple[float, float]]]:
+    """The keys and their margins, and both once more if the keys are slanted."""
+    yield keys, (relative, absolute)
     slant = find_slant(keys)
     if not slant.upright:
-        keys = slant.moved(keys)
-        relative, absolute = slant.margins(relative, absolute)
-    kept = np.arange(n)
-    for per_side in _LOSING.get(d, ()):
-        left = keys if len(kept) == n else rows_of(keys, kept)
-        walls_of = left[:: max(1, len(left) // _SOME_WALLS)]
-        boxes = _boxes(walls_of, per_side, exponent, relative, absolute, slip)
-        some = np.ascontiguousarray(left[:: max(1, len(left) // _SOME_TRIED)])
-        share = len(_may_win(some, boxes, 1)) / len(some)
-        if share > _HOPELESS and per_side > 1:
-            break
-        if share > _WORTH_LOSING:
-            continue
-        kept = kept[_may_win(left, boxes, num_threads)]
-    return kept
+        yield slant.moved(keys), slant.margins(relative, absolute)
 
 
 def _boxes(

@@ -11,14 +11,15 @@ from .._problem import Problem
 from .._threads import for_each_range
 from . import _pruned_rough
 from ._arrays import readonly
-from ._byte_products import MULTIPLIES_BYTES
+from ._byte_products import BYTES_GAIN, MULTIPLIES_BYTES
 from ._decide import MOST_BLOCKS
 from ._rough import HALF_RANGE, rounding_length
 from ._vectors import panel_of_sums
 
 __all__ = ["Rough", "room_for_rough", "round_keys"]
 
-# Features and keys for which bytes pay.
+# Whether bytes gain so much that gathering them pays; features and keys for which it does.
+_PAYS = MULTIPLIES_BYTES and BYTES_GAIN >= 4
 _FROM, _TO, _LEAST_KEYS = 12, 1 << 16, 1 << 11
 _ROUNDED_ROWS, _TURNS = 512, 16
 
@@ -35,7 +36,7 @@ def round_keys(problem: Problem, k: int) -> Rough | None:
     n, d, number = problem.n_keys, problem.n_features, problem.dtype.type
     tiny = float(np.finfo(problem.dtype).tiny) * 2.0**20  # scales are far from under- and overflow
     peak = problem.key_peak[k].max(initial=0)
-    if not (MULTIPLIES_BYTES and _FROM <= d <= _TO and n >= _LEAST_KEYS and peak > tiny):
+    if not (_PAYS and _FROM <= d <= _TO and n >= _LEAST_KEYS and peak > tiny):
         return None
     inverse = number(HALF_RANGE) / number(peak)
     unit = 1 / inverse

@@ -40,16 +40,11 @@ _ROWS_PREPARED = 512
 _PANELS_ASKED = 4  # whether bytes serve
 # Queries of one entry of keys that are scored one by one, along the keys.
 _BY_ROWS = 4
-# What a call takes, in nanoseconds of one core (measured): for each pair, and for each pair and
-# feature, in float64; for each query. Then the same in bytes, where those serve, whatever the
-# dtype. And what all cores wait for. In vectors half as wide all pairs take twice as long.
-_NARROW = 64 / VECTOR_BYTES
-_PAIR, _PAIR_FEATURE, _QUERY = 0.013 * _NARROW, 0.016 * _NARROW, 20.0
-_BYTES_PAIR, _BYTES_PAIR_FEATURE, _BYTES_QUERY = (
-    0.024 * _NARROW / BYTES_GAIN,
-    0.01 * _NARROW / BYTES_GAIN,
-    100.0,
-)
+# What a call takes, in nanoseconds of one core with AVX-512 (measured): for each pair, and for each
+# pair and feature, in float64; for each query. Then the same in bytes, where those serve, whatever
+# the dtype. And what all cores wait for. With narrower vectors all takes longer, alike.
+_PAIR, _PAIR_FEATURE, _QUERY = 0.013, 0.016, 20.0
+_BYTES_PAIR, _BYTES_PAIR_FEATURE, _BYTES_QUERY = 0.024 / BYTES_GAIN, 0.01 / BYTES_GAIN, 100.0
 _CALL = 5e4
 # Masks that are absent: never read, of the type of those that are present.
 _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
