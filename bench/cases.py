@@ -33,8 +33,8 @@ Array = NDArray[Any]
 
 DTYPES = ("float32", "float64")
 _DEGENERATE = (
-    "collinear", "all equal", "two far clusters", "heavy tails", "one huge outlier",
-    "offset by 1e6", "near-ties", "lattice",
+    "slanted", "collinear", "all equal", "two far clusters", "heavy tails",
+    "one huge outlier", "offset by 1e6", "near-ties", "lattice",
 )  # fmt: skip
 _STRETCH = (1.0, 2.0)  # A = diag(1, 2), of the kind "circle"
 

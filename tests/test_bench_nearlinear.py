@@ -66,6 +66,7 @@ def test_hard_points_are_what_their_name_says(dtype):
     def rank(x):
         return np.linalg.matrix_rank(x - x[0], tol=1e-4)
 
+    assert np.abs(np.corrcoef(points("slanted").T)).min() > 0.9
     assert rank(points("collinear")) == 1
     assert rank(points("coplanar")) == 2
     assert rank(points("all equal")) == 0
