@@ -113,6 +113,7 @@ def _run_for(name: str, features: str, program: str) -> str:
 
 
 @pytest.mark.skipif("+avx2" not in _features(), reason="this processor lacks AVX2")
+@pytest.mark.skipif(QUERY_RANGE == 63, reason="this processor is one: all tests are about it")
 def test_a_processor_with_avx2_alone_gives_the_same_bits() -> None:
     assert _run_for("haswell", "+avx,+avx2,+fma", _NARROW) == "equal\n"
 

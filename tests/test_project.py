@@ -14,7 +14,7 @@ import fasthardmax
 ROOT = Path(__file__).parents[1]
 TEST_COMMAND = (
     "python3 -m venv .venv-test && .venv-test/bin/pip install --quiet --editable '.[test]'"
-    " && .venv-test/bin/python -m pytest"
+    " && .venv-test/bin/python -m pytest -n 2 --dist loadfile"
 )
 
 

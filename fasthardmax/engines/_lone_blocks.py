@@ -13,11 +13,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ._canonical import Lanes, emit_across, emit_scores, emit_ties, emit_top, emit_turned
+from ._processor import VECTOR_BYTES
 
 __all__ = ["MOST_TURNED", "WORD", "decide_lone", "decide_lone_turned"]
 
 WORD = 64  # keys whose ties make one number
-MOST_TURNED = 4  # vectors of a block whose scores stay in registers
+MOST_TURNED = 4 if VECTOR_BYTES == 64 else 8  # vectors of a block whose scores stay in registers
 _I1, _I64 = ir.IntType(1), ir.IntType(64)
 
 
