@@ -15,7 +15,7 @@ from . import _cones_kernels as kernels
 from ._arrays import readonly, scaled
 from ._cones_shear import Slant
 
-__all__ = ["BALL", "BOX", "Body", "Frames", "find_frames", "outside"]
+__all__ = ["BALL", "BOX", "WIDE_BALL", "Body", "Frames", "distances", "find_frames", "outside"]
 
 _ROWS = 1 << 16
 _SOME = 1 << 10
@@ -84,6 +84,16 @@ def find_frames(moved: NDArray[np.float64], slant: Slant) -> Frames:
         return Frames(
             rows, slant, slant.moved(rows[::2]), slant.powers / rows[1::2].astype(np.float64)
         )
+
+
+def distances(
+    moved: NDArray[np.float64], middle: NDArray[np.float64], widths: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The squares of the distances of moved keys from a middle, in widths."""
+    with np.errstate(all="ignore"):
+        away = (moved - middle) / widths
+        squares: NDArray[np.float64] = np.einsum("ij,ij->i", away, away)  # faster than a sum
+    return squares
 
 
 def outside(keys: NDArray[Any], body: Body, num_threads: int) -> NDArray[np.int64]:

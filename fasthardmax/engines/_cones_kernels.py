@@ -20,15 +20,6 @@ __all__ = [
     "tree",
 ]  # fmt: skip
 
-# For each set of eight bits the positions of those set, one a byte, lowest first.
-_PLACES = np.array(
-    [
-        sum(p << 8 * at for at, p in enumerate(p for p in range(8) if bits >> p & 1))
-        for bits in range(256)
-    ],
-    np.uint64,
-)
-
 
 @compiled
 def outside(keys, frames, shear, frame, radius, box, start, stop, kept, dims):

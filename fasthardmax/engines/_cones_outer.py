@@ -21,7 +21,7 @@ from .._threads import for_each_range
 from . import _cones_kernels as kernels
 from . import _cones_walls as walling
 from ._arrays import powers, readonly, rows_of, scaled
-from ._cones_frames import BALL, BOX, WIDE_BALL, Body, Frames, find_frames, outside
+from ._cones_frames import BALL, BOX, WIDE_BALL, Body, Frames, distances, find_frames, outside
 from ._cones_margins import margins
 from ._cones_shear import Slant, find_slant
 from ._cones_vectors import LANES
@@ -234,7 +234,7 @@ def _farthest(keys: NDArray[Any], frames: Frames, num_threads: int) -> NDArray[n
     """Indices of about ``_SOME_OUTER`` keys, the farthest from the middle of the first frame."""
     n = len(keys)
     few = keys[:: max(1, n // _SOME_OUTER)]
-    far = np.sort(_distances(frames.slant.moved(few), *frames.place(BALL, 0)))
+    far = np.sort(distances(frames.slant.moved(few), *frames.place(BALL, 0)))
     radius = keys.dtype.type(far[-max(1, len(few) * _SOME_OUTER // n)])
     return outside(keys, Body(frames, BALL, radius), num_threads)
 
@@ -247,18 +247,8 @@ def _some_outer(
         return keys
     spread = keys[:: -(-2 * len(keys) // most)]
     some = keys[:: max(1, len(keys) // (4 * most))]
-    farthest = np.argpartition(_distances(some, middle, width), -(most // 2))[-(most // 2) :]
+    farthest = np.argpartition(distances(some, middle, width), -(most // 2))[-(most // 2) :]
     return np.concatenate([spread, rows_of(some, farthest)])
-
-
-def _distances(
-    keys: NDArray[np.float64], middle: NDArray[np.float64], width: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The squared distances from the middle."""
-    with np.errstate(all="ignore"):
-        away = (keys - middle) / width
-        squares: NDArray[np.float64] = np.einsum("ij,ij->i", away, away)  # faster than a sum
-    return squares
 
 
 @cache

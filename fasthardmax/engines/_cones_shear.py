@@ -5,6 +5,7 @@ Where a body fits is proved elsewhere, whatever these are: they decide only how 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ __all__ = ["Slant", "find_slant"]
 
 _SOME, _ROUNDS = 1 << 9, 4
 _ALIKE, _FLAT = 0.3, 1e-6  # correlation not worth a shear; what is left of a feature that has none
-_STEEPEST, _WIDEST = 2.0**40, 30
+_STEEPEST, _WIDEST = 2.0**40, 30  # numbers of a shear; binary orders between widths
 
 
 class Slant(NamedTuple):
@@ -56,7 +57,7 @@ def find_slant(keys: NDArray[Any]) -> Slant:
     """
     d, dtype = keys.shape[1], keys.dtype
     some = keys[:: max(1, len(keys) // _SOME)].astype(np.float64)
-    shear, upright = np.eye(d), _slant(np.eye(d), np.ones(d), dtype)
+    shear = np.eye(d)
     with np.errstate(all="ignore"):  # what overflows is looked at below
         some -= np.sort(some, axis=0)[len(some) // 2]
         for _ in range(_ROUNDS):
@@ -64,7 +65,7 @@ def find_slant(keys: NDArray[Any]) -> Slant:
             order = np.sort(sheared, axis=0)
             spread = order[3 * len(order) // 4] - order[len(order) // 4]
             if not np.all(np.isfinite(spread) & (spread > 0)):
-                return upright
+                return _upright(d, dtype)
             unit = sheared / spread
             unit /= np.maximum(1, np.sqrt(np.einsum("ij,ij->i", unit, unit)))[:, None]
             scatter = unit.T @ unit
@@ -78,8 +79,13 @@ def find_slant(keys: NDArray[Any]) -> Slant:
             shear = np.tril(step @ shear, -1) + np.eye(d)
     orders = np.rint(np.log2(spread))
     if not np.abs(shear).max() < _STEEPEST:
-        return upright
+        return _upright(d, dtype)
     return _slant(shear, np.exp2(-np.minimum(orders - orders.min(), _WIDEST)), dtype)
+
+
+@lru_cache
+def _upright(d: int, dtype: np.dtype[Any]) -> Slant:
+    return _slant(np.eye(d), np.ones(d), dtype)
 
 
 def _slant(shear: NDArray[np.float64], powers: NDArray[np.float64], dtype: Any) -> Slant:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._threads import for_each_range
 from ._arrays import rows_of, scaled
-from ._cones_frames import BALL, BOX, WIDE_BALL, Body, Frames, find_frames, outside
+from ._cones_frames import BALL, BOX, WIDE_BALL, Body, Frames, distances, find_frames, outside
 from ._cones_outer import losing_nowhere
 from ._cones_radius import inner_radius
 from ._cones_shear import find_slant
@@ -63,10 +63,7 @@ def _far(
     keys: NDArray[Any], moved: NDArray[np.float64], frames: Frames, num_threads: int
 ) -> NDArray[np.float64]:
     """About ``_SPANNING`` keys, the farthest from the middle of the first frame, moved."""
-    middle, width = frames.place(BALL, 0)
-    with np.errstate(all="ignore"):
-        away = (moved - middle) / width
-        norms = np.sort(np.einsum("ij,ij->i", away, away))
+    norms = np.sort(distances(moved, *frames.place(BALL, 0)))
     # Rounding must not leave none.
     radius = norms[-max(1, len(moved) * _SPANNING // len(keys))] * (1 - 2.0**-8)
     far = outside(keys, Body(frames, BALL, keys.dtype.type(radius)), num_threads)
