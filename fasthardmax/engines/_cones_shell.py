@@ -23,13 +23,13 @@ __all__ = ["outer_keys"]
 
 # Fewer keys are divided at once.
 _WORTH_REDUCING = 2048
-_SAMPLE = {4: 1 << 10, 5: 1 << 12, 6: 1 << 12}
+_SAMPLE = 1 << 12
 # So many of the keys farthest from the middle span the hull.
-_SPANNING = 256
-# Boxes looked at on each face, an eighth of them to choose a body. One that leaves nearly all keys
-# is not measured further, one that leaves half is no use.
-_BOXES = {4: 128, 5: 512, 6: 1024}
-_HOPELESS, _WORTH_IT = 0.98, 0.5
+_SPANNING = 512
+# Boxes looked at on each face, a quarter of them to choose a body. The first that leaves few keys
+# is chosen; one that leaves half is no use.
+_BOXES = {4: 192, 5: 512, 6: 1024}
+_FEW, _WORTH_IT = 0.2, 0.5
 
 
 def outer_keys(
@@ -40,21 +40,22 @@ def outer_keys(
     n, d = keys.shape
     if n <= _WORTH_REDUCING:
         return np.arange(n)
-    some = np.ascontiguousarray(keys[:: max(1, n // _SAMPLE[d])])
+    some = np.ascontiguousarray(keys[:: max(1, n // _SAMPLE)])
     slant = find_slant(some)
     moved = slant.moved(some)
     frames = find_frames(moved, slant)
     far = _far(keys, moved, frames, num_threads)
     margin = (exponent, *slant.margins(relative, absolute))
-    kinds = (BALL, WIDE_BALL, BOX)
-    bodies = [_body(far, frames, kind, margin, _BOXES[d] // 8, num_threads) for kind in kinds]
-    shares = [len(outside(some, body, 1)) / len(some) for body in bodies]
-    best = int(np.argmin(shares))
-    body, left = bodies[best], shares[best]
-    if left < _HOPELESS:
-        body = _body(far, frames, body.kind, margin, _BOXES[d], num_threads)
+    kind, least = BALL, 1.0
+    for other in (BALL, WIDE_BALL, BOX):
+        body = _body(far, frames, other, margin, _BOXES[d] // 4, num_threads)
         left = len(outside(some, body, 1)) / len(some)
-    if left > _WORTH_IT:
+        if left < least:
+            kind, least = other, left
+        if least < _FEW:
+            break
+    body = _body(far, frames, kind, margin, _BOXES[d], num_threads)
+    if len(outside(some, body, 1)) > _WORTH_IT * len(some):
         return losing_nowhere(keys, exponent, relative, absolute / 2, slip, num_threads)
     return outside(keys, body, num_threads)
 
