@@ -15,8 +15,8 @@ from fasthardmax import hardmax_attention, hardmax_winners
 from fasthardmax._problem import Problem, self_attention
 from fasthardmax.engines import (
     _cones_index,
+    _cones_losing,
     _cones_margins,
-    _cones_outer,
     _cones_polygon,
     cones,
     direct,
@@ -200,7 +200,7 @@ def test_keys_that_lose_in_all_boxes_are_left_out(kind: str, d: int, dtype: DTyp
     winners = np.unique(direct.list_winners(problem, answer, indptr))
     relative, absolute, slip = _cones_margins.margins(d, dtype)
     exponent = int(np.frexp(np.abs(keys).max())[1])
-    kept = _cones_outer.losing_nowhere(keys, exponent, relative, absolute, slip, 2)
+    kept = _cones_losing.losing_nowhere(keys, exponent, relative, absolute, slip, 2)
     assert set(winners) <= set(kept)
     if kind in ("two far clusters", "heavy tails") and d == 3:
         assert len(kept) < len(keys) / 5
@@ -208,9 +208,9 @@ def test_keys_that_lose_in_all_boxes_are_left_out(kind: str, d: int, dtype: DTyp
 
 def test_share_of_a_sample_that_is_left() -> None:
     dtype = DTYPES[1]
-    assert _cones_outer.share_left(HARD["two far clusters"](5000, 3, dtype)) < 0.3
-    assert _cones_outer.share_left(sphere(5000, 3, dtype)) > 0.9
-    assert _cones_outer.share_left(HARD["all equal"](5000, 3, dtype)) < 0.01
+    assert _cones_losing.share_left(HARD["two far clusters"](5000, 3, dtype)) < 0.3
+    assert _cones_losing.share_left(sphere(5000, 3, dtype)) > 0.9
+    assert _cones_losing.share_left(HARD["all equal"](5000, 3, dtype)) < 0.01
 
 
 @pytest.mark.parametrize("longest", [0, 2, 4096])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fasthardmax.engines import _cones_margins, _cones_outer, _cones_polygon, _cones_shell
+from fasthardmax.engines import _cones_margins, _cones_polygon, _cones_shell
 from fasthardmax.engines._cones_frames import BALL, BOX, WIDE_BALL, Body, find_frames, outside
 from fasthardmax.engines._cones_shear import find_slant
 
 from .clouds import DTYPES, Array, DType, gaussian, seeded, slanted
 
-OUTER = {2: _cones_polygon.outer_keys, 3: _cones_outer.outer_keys, 4: _cones_shell.outer_keys}
+OUTER = {2: _cones_polygon.outer_keys, 3: _cones_shell.outer_keys, 4: _cones_shell.outer_keys}
 
 
 @pytest.mark.parametrize("narrow", [1, 0.02, 1e-5])
@@ -21,7 +21,7 @@ def test_features_are_alike_there(dtype: DType, d: int, narrow: float) -> None:
     keys = slanted(5000, d, dtype, narrow)
     moved = find_slant(keys).moved(keys)
     alike = np.corrcoef(moved.T) - np.eye(d)
-    assert np.abs(alike).max() < 0.6
+    assert np.abs(alike).max() < 0.3
     assert np.ptp(np.log2(moved.std(axis=0))) < 1.2
 
 
@@ -58,12 +58,9 @@ def test_keys_inside_of_a_body_reach_no_farther_than_others(
     moved = slant.moved(keys)
     relative, absolute, _ = _cones_margins.margins(d, dtype)
     exponent = int(np.frexp(np.abs(keys).max())[1])
-    if d == 3:
-        body = _cones_outer._bodies(moved, slant, 12, exponent, relative, absolute, 2)[kind]
-    else:
-        frames = find_frames(moved, slant)
-        margin = (exponent, *slant.margins(relative, absolute))
-        body = _cones_shell._body(moved, frames, kind, margin, 512, 2)
+    frames = find_frames(moved, slant)
+    margin = (exponent, *slant.margins(relative, absolute))
+    body = _cones_shell._body(moved, frames, kind, margin, 512, 2)
     assert body.radius > 0
     kept = outside(keys, body, 2)
     assert len(kept) < len(keys)
@@ -75,7 +72,7 @@ def test_keys_inside_of_a_body_reach_no_farther_than_others(
 
 
 @pytest.mark.parametrize(
-    ("dtype", "narrow"), [(DTYPES[0], 0.02), (DTYPES[1], 0.02), (DTYPES[1], 1e-5)], ids=str
+    ("dtype", "narrow"), [(DTYPES[0], 0.1), (DTYPES[1], 0.02), (DTYPES[1], 1e-5)], ids=str
 )
 @pytest.mark.parametrize("d", OUTER)
 def test_as_few_slanted_keys_are_left_as_upright_ones(d: int, dtype: DType, narrow: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["at_most", "powers", "readonly", "rows_of", "scaled", "scattered"]
+__all__ = ["at_most", "columns_of", "powers", "readonly", "rows_of", "scaled", "scattered"]
 
 _SCATTER = 2654435769  # 2^32 over the golden ratio: its multiples fall evenly, by no period
 
@@ -25,6 +25,14 @@ def readonly(array: NDArray[Any]) -> NDArray[Any]:
 def rows_of(keys: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
     """``keys[rows]``, several times as fast."""
     return np.take(keys, rows, axis=0)
+
+
+def columns_of(rows: NDArray[Any], lanes: int) -> NDArray[np.float64]:
+    """``rows`` (n, d), n positive, as columns (d, m): whole vectors, filled up with the first."""
+    n, d = rows.shape
+    columns = np.empty((d, -(-n // lanes) * lanes))
+    columns[:, :n], columns[:, n:] = rows.T, rows[:1].T
+    return columns
 
 
 @lru_cache(maxsize=16)

@@ -45,8 +45,10 @@ class Frames(NamedTuple):
     def safe_radius(self, radius: float, kind: int, exponent: int, relative: float) -> float:
         """A radius as :func:`outside` takes it, less the margin of the keys inside; or 0.
 
-        ``relative`` is as of ``Slant.margins``. The machine forms S (k - m), whose terms may
-        cancel: in widths it errs by (d + 3) u B |x|, B = |S| |S^-1| in widths, u of the dtype.
+        ``relative`` is as of ``Slant.margins``; an inner key p has |p|_1 <= |middle|_1 + radius
+        sum unit, and the least |t unit| makes its margin one of the radius. The machine forms
+        S (k - m), whose terms may cancel: in widths it errs by (d + 3) u B |x|, B = |S| |S^-1| in
+        widths, u of the dtype.
         """
         middle, unit = self.place(kind, exponent)
         d, strain = len(unit), 1.0  # the latter the length of B; eps is 2 u

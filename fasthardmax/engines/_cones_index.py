@@ -28,7 +28,6 @@ from . import _cones_polygon as polygon
 from . import _cones_shell as shell
 from ._arrays import powers, readonly, rows_of, scaled
 from ._cones_margins import margins, sizes
-from ._cones_outer import outer_keys
 from ._distinct import distinct_keys
 
 __all__ = ["MAX_FEATURES", "ConeIndex", "build", "margins"]
@@ -114,7 +113,7 @@ def build(
         least = np.nextafter(short, dtype.type(np.inf))
     if d >= packing.FEATURES:
         least = max(least, np.finfo(dtype).tiny)  # its inverse is finite
-    reduce = {1: outer_keys, 2: polygon.outer_keys, 3: outer_keys}.get(d, shell.outer_keys)
+    reduce = polygon.outer_keys if d == 2 else shell.outer_keys
     outer = reduce(keys, exponent, relative, absolute * total, slip, num_threads)
     distinct, group, n_groups = distinct_keys(keys if len(outer) == n else rows_of(keys, outer))
     grid = _GRID[d]

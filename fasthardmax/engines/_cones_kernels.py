@@ -5,8 +5,6 @@ The note on Numba's disk cache in ``_vectors.py`` holds for this file too.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ._cones_lanes import PLACES, outside_body, write_eight
@@ -16,7 +14,7 @@ from ._processor import VECTOR_BYTES
 from ._vectors import bit_count, lowest_bit
 
 __all__ = [
-    "boxes_around", "collapse", "enlist", "extremes", "outside", "radius", "renumber", "select",
+    "boxes_around", "collapse", "enlist", "extremes", "outside", "renumber", "select",
     "tree",
 ]  # fmt: skip
 
@@ -74,30 +72,6 @@ def extremes(columns, directions, start, stop, best):
             if tops[other] > tops[lane]:
                 lane = other
         best[t] = places[lane] + lane
-
-
-@compiled
-def radius(corners, outermost, middle, unit, relative, absolute, box):
-    """The largest radius of a body around ``middle`` that the hull of ``outermost`` contains.
-
-    As ``_cones_outer._bodies`` derives it: for each box of directions the key outermost there, and
-    the box's corners.
-    """
-    d = len(middle)
-    least = np.inf
-    for i in range(len(corners)):
-        size = 0.0
-        for f in range(d):
-            size += abs(outermost[i, f]) + abs(middle[f])
-        margin = relative * size + absolute
-        for c in range(corners.shape[1]):
-            reach, dual = -margin, 0.0
-            for f in range(d):
-                reach += corners[i, c, f] * (outermost[i, f] - middle[f])
-                wide = abs(corners[i, c, f]) * unit[f]
-                dual += wide if box else wide * wide
-            least = min(least, reach / (dual if box else math.sqrt(dual)))
-    return least
 
 
 @compiled

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .._threads import for_each_range
 from . import _cones_edges as edging
 from . import _cones_kernels as kernels
-from ._arrays import readonly, rows_of
+from ._arrays import columns_of, readonly, rows_of
 from ._cones_margins import margins
 from ._cones_shear import find_slant
 from ._cones_vectors import LANES
@@ -34,7 +34,7 @@ def outer_keys(
     keys: NDArray[Any], exponent: int, relative: float, absolute: float, slip: float,
     num_threads: int,
 ) -> NDArray[np.int64]:  # fmt: skip
-    """As of ``_cones_outer.py``, for keys (n, 2)."""
+    """As of ``_cones_shell.py``, for keys (n, 2)."""
     n = len(keys)
     if n <= _WORTH_REDUCING or abs(exponent) > _FARTHEST:
         return np.arange(n)
@@ -53,7 +53,7 @@ def outer_keys(
 
 
 def share_left(keys: NDArray[Any]) -> float:
-    """As of ``_cones_outer.py``, for keys (n, 2); it takes some 0.1 ms."""
+    """As of ``_cones_losing.py``, for keys (n, 2); it takes some 0.1 ms."""
     some = readonly(np.ascontiguousarray(keys[:: max(1, len(keys) // _SOME_TRIED)]))
     relative, _, _ = margins(2, keys.dtype)
     edges = _polygon(some, _CORNERS, relative, 0.0)
@@ -64,9 +64,7 @@ def _polygon(
     keys: NDArray[Any], n_corners: int, relative: float, absolute: float
 ) -> NDArray[np.float64]:
     """Edges as of ``_cones_edges.polygon``, of the keys that are outermost in some directions."""
-    # Whole vectors, filled up with the first key.
-    columns = np.empty((2, -(-len(keys) // LANES) * LANES))
-    columns[:, : len(keys)], columns[:, len(keys) :] = keys.T, keys[:1].T
+    columns = columns_of(keys, LANES)
     low, high = columns.min(axis=1), columns.max(axis=1)
     orders = np.frexp(high / 2 - low / 2)[1]
     if not (np.all(high > low) and np.abs(orders).max() < _FARTHEST > np.ptp(orders)):

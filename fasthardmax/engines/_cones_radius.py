@@ -17,7 +17,14 @@ __all__ = ["inner_radius"]
 
 @part
 def _bound(columns, b, face, centre, half, middle, unit, relative, absolute, cubic, tops, places):
-    """A radius for which the best key at the centre of box ``b`` shows that the body fits."""
+    """A radius for which the best key at the centre of box ``b`` shows that the body fits there.
+
+    For a query t in a box of directions and any key w, the hull reaches to <t, w>, and a body of
+    radius r to <t, middle> + r |t unit|, in the dual norm. The quotient of the linear
+    <t, w - middle> and the convex |t unit| is quasi-concave where positive: over a box it is least
+    at a corner. The margin of w is taken off first; that of an inner key afterwards, by
+    ``Frames.safe_radius``.
+    """
     d = len(columns)
     highest(columns, centre, b, columns.shape[1], tops, places)
     lane = 0

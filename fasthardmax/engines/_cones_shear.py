@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 __all__ = ["Slant", "find_slant"]
 
 _SOME, _ROUNDS = 1 << 9, 4
-_ALIKE, _FLAT = 0.3, 1e-6  # correlation not worth a shear; what is left of a feature that has none
+# Correlations not worth a shear, and another; what is left of a feature that has no width.
+_ALIKE, _MORE_ALIKE, _FLAT = 0.3, 0.1, 1e-6
 _STEEPEST, _WIDEST = 2.0**40, 30  # numbers of a shear; binary orders between widths
 
 
@@ -59,26 +60,26 @@ def find_slant(keys: NDArray[Any]) -> Slant:
     some = keys[:: max(1, len(keys) // _SOME)].astype(np.float64)
     shear = np.eye(d)
     with np.errstate(all="ignore"):  # what overflows is looked at below
-        some -= np.sort(some, axis=0)[len(some) // 2]
-        for _ in range(_ROUNDS):
+        for turn in range(_ROUNDS):
             sheared = some @ shear.T
             order = np.sort(sheared, axis=0)
             spread = order[3 * len(order) // 4] - order[len(order) // 4]
             if not np.all(np.isfinite(spread) & (spread > 0)):
                 return _upright(d, dtype)
-            unit = sheared / spread
+            # The middle is found anew: slant and narrow, it is not that of the features.
+            unit = (sheared - order[len(order) // 2]) / spread
             unit /= np.maximum(1, np.sqrt(np.einsum("ij,ij->i", unit, unit)))[:, None]
             scatter = unit.T @ unit
             size = np.sqrt(scatter.diagonal())
             scatter /= np.outer(size, size)
-            if not np.abs(scatter - np.eye(d)).max() > _ALIKE:
+            if not np.abs(scatter - np.eye(d)).max() > (_MORE_ALIKE if turn else _ALIKE):
                 break
             lower = np.linalg.cholesky(scatter + _FLAT * np.eye(d))
             size *= spread
             step = np.linalg.inv(lower / lower.diagonal()) * np.outer(size, 1 / size)
             shear = np.tril(step @ shear, -1) + np.eye(d)
     orders = np.rint(np.log2(spread))
-    if not np.abs(shear).max() < _STEEPEST:
+    if not np.abs(shear).max() < _STEEPEST or (turn == 0 and np.ptp(orders) <= 1):
         return _upright(d, dtype)
     return _slant(shear, np.exp2(-np.minimum(orders - orders.min(), _WIDEST)), dtype)
 

@@ -1,22 +1,27 @@
-"""From four features on: which keys lie outside of a body that fits into the hull of the others.
+"""Keys that may win at all: those inside of a body that fits into the hull of the others do not.
 
-The bodies are those of ``_cones_outer.py``. So many boxes of directions as there would have to be
-of equal size are too many: those where the keys reach least far are halved, one after the other.
+Two balls and a box in the middle of the keys, stretched and slanted as the keys are, are blown up
+as far as some outermost keys are known to reach. So many boxes of directions as that takes where
+all are of equal size are too many: those where the keys reach least far are halved, one after the
+other.
 """
 
 from __future__ import annotations
 
+import itertools
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._threads import for_each_range
-from ._arrays import rows_of, scaled
+from . import _cones_kernels as kernels
+from ._arrays import columns_of, rows_of, scaled
 from ._cones_frames import BALL, BOX, WIDE_BALL, Body, Frames, distances, find_frames, outside
-from ._cones_outer import losing_nowhere
+from ._cones_losing import losing_nowhere
 from ._cones_radius import inner_radius
-from ._cones_shear import find_slant
+from ._cones_shear import Slant, find_slant
 from ._cones_vectors import LANES
 
 __all__ = ["outer_keys"]
@@ -24,62 +29,106 @@ __all__ = ["outer_keys"]
 # Fewer keys are divided at once.
 _WORTH_REDUCING = 2048
 _SAMPLE = 1 << 12
-# So many of the keys farthest from the middle span the hull.
-_SPANNING = 512
+# About so many of the keys farthest from the middle span the hull; and of so many of a sample those
+# that reach farthest in some directions, so many a side of each face of the cube.
+_FARTHEST, _SOME_FAR = 512, 1 << 10
+_SIDES = {1: 1, 3: 6, 4: 3, 5: 2, 6: 1}
 # Boxes looked at on each face, a quarter of them to choose a body. The first that leaves few keys
 # is chosen; one that leaves half is no use.
-_BOXES = {4: 192, 5: 512, 6: 1024}
-_FEW, _WORTH_IT = 0.2, 0.5
+_BOXES = {1: 4, 3: 64, 4: 192, 5: 512, 6: 1024}
+_FEW, _WORTH_IT = 0.2, 0.6
+# Fewer left over are not looked at again.
+_WORTH_ANOTHER = 1 << 14
 
 
 def outer_keys(
     keys: NDArray[Any], exponent: int, relative: float, absolute: float, slip: float,
     num_threads: int,
 ) -> NDArray[np.int64]:  # fmt: skip
-    """As of ``_cones_outer.py``."""
+    """Increasing indices of keys, all that may win among them; inner ones are left out if possible.
+
+    The margins are those of ``_cones_margins.margins``, ``absolute`` times P.
+    """
     n, d = keys.shape
     if n <= _WORTH_REDUCING:
         return np.arange(n)
-    some = np.ascontiguousarray(keys[:: max(1, n // _SAMPLE)])
-    slant = find_slant(some)
-    moved = slant.moved(some)
-    frames = find_frames(moved, slant)
-    far = _far(keys, moved, frames, num_threads)
+    slant = find_slant(keys[:: max(1, n // _SAMPLE)])
     margin = (exponent, *slant.margins(relative, absolute))
+    some, frames, spanning = _sample(keys, slant, num_threads)
     kind, least = BALL, 1.0
     for other in (BALL, WIDE_BALL, BOX):
-        body = _body(far, frames, other, margin, _BOXES[d] // 4, num_threads)
+        body = _body(spanning, frames, other, margin, _BOXES[d] // 4, num_threads)
         left = len(outside(some, body, 1)) / len(some)
         if left < least:
             kind, least = other, left
         if least < _FEW:
             break
-    body = _body(far, frames, kind, margin, _BOXES[d], num_threads)
+    body = _body(spanning, frames, kind, margin, _BOXES[d], num_threads)
     if len(outside(some, body, 1)) > _WORTH_IT * len(some):
         return losing_nowhere(keys, exponent, relative, absolute / 2, slip, num_threads)
-    return outside(keys, body, num_threads)
+    kept = outside(keys, body, num_threads)
+    if len(kept) > _WORTH_ANOTHER and kind != BOX:
+        # Without those in the middle a sample tells better how far the keys range.
+        rest = rows_of(keys, kept)
+        _, frames, more = _sample(rest, slant, num_threads)
+        spanning = np.concatenate([spanning, more])
+        body = _body(spanning, frames, WIDE_BALL, margin, _BOXES[d], num_threads)
+        kept = kept[outside(rest, body, num_threads)]
+    return kept
 
 
-def _far(
+def _sample(
+    keys: NDArray[Any], slant: Slant, num_threads: int
+) -> tuple[NDArray[Any], Frames, NDArray[np.float64]]:
+    """A sample of the keys, its frames, and moved keys that span the hull of all."""
+    some = np.ascontiguousarray(keys[:: max(1, len(keys) // _SAMPLE)])
+    moved = slant.moved(some)
+    frames = find_frames(moved, slant)
+    return some, frames, _spanning(keys, moved, frames, num_threads)
+
+
+def _spanning(
     keys: NDArray[Any], moved: NDArray[np.float64], frames: Frames, num_threads: int
 ) -> NDArray[np.float64]:
-    """About ``_SPANNING`` keys, the farthest from the middle of the first frame, moved."""
-    norms = np.sort(distances(moved, *frames.place(BALL, 0)))
+    """Outer keys, moved: those farthest from the middle of the first frame, and some of a sample.
+
+    Where keys fill a ball, the former may all lie at the ends of one axis, a bit longer in widths.
+    """
+    middle, widths = frames.place(BALL, 0)
+    norms = distances(moved, middle, widths)
+    by_norm = np.argsort(norms)
     # Rounding must not leave none.
-    radius = norms[-max(1, len(moved) * _SPANNING // len(keys))] * (1 - 2.0**-8)
+    at = by_norm[-max(1, len(moved) * _FARTHEST // len(keys))]
+    radius = norms[at] * (1 - 2.0**-8)
     far = outside(keys, Body(frames, BALL, keys.dtype.type(radius)), num_threads)
-    return frames.slant.moved(rows_of(keys, far[:: max(1, len(far) // _SPANNING)]))
+    far = far[:: max(1, len(far) // _FARTHEST)]
+    some = rows_of(moved, by_norm[-_SOME_FAR:])
+    with np.errstate(all="ignore"):
+        columns = columns_of((some - middle) / widths, LANES)
+    directions = _directions(moved.shape[1])
+    heads = np.empty(len(directions), np.int64)
+    kernels.extremes(columns, directions, 0, len(directions), heads)
+    heads[heads >= len(some)] = 0
+    return np.concatenate([frames.slant.moved(rows_of(keys, far)), rows_of(some, heads)])
+
+
+@cache
+def _directions(d: int) -> NDArray[np.float64]:
+    """The centres of equal boxes on all faces of the cube of directions."""
+    per_side = _SIDES[d]
+    steps = (2 * np.arange(per_side) + 1) / per_side - 1
+    boxes = np.array(list(itertools.product(steps, repeat=d - 1)))
+    faces = [np.insert(boxes, f, side, axis=1) for f in range(d) for side in (1.0, -1.0)]
+    return np.concatenate(faces)
 
 
 def _body(
-    far: NDArray[np.float64], frames: Frames, kind: int, margin: tuple[int, float, float],
+    spanning: NDArray[np.float64], frames: Frames, kind: int, margin: tuple[int, float, float],
     most: int, num_threads: int,
 ) -> Body:  # fmt: skip
     """A body as large as is known to fit; of radius 0 where none is."""
     exponent, relative, absolute = margin
-    columns = np.empty((far.shape[1], -(-len(far) // LANES) * LANES))
-    exact = scaled(far, -exponent)
-    columns[:, : len(far)], columns[:, len(far) :] = exact.T, exact[:1].T
+    columns = columns_of(scaled(spanning, -exponent), LANES)
     radius = 0.0
     if frames.fits(kind):
         body = (*frames.place(kind, -exponent), relative, absolute, kind == BOX, most)

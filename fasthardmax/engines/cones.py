@@ -20,7 +20,7 @@ from . import _cones_search as search
 from . import _cones_ties as tied
 from ._arrays import readonly
 from ._cones_index import MAX_FEATURES, ConeIndex, build
-from ._cones_outer import share_left
+from ._cones_losing import share_left
 from ._cones_polygon import share_left as share_left_in_plane
 from ._forecast import Forecast, n_cores
 
