@@ -16,8 +16,8 @@ __all__ = ["inner_radius"]
 
 
 @part
-def _bound(columns, b, face, centre, half, middle, unit, relative, absolute, cubic, tops, places):
-    """A radius for which the best key at the centre of box ``b`` shows that the body fits there.
+def _reaches(columns, w, b, face, centre, half, middle, unit, relative, absolute, cubic):
+    """A radius for which key ``w`` shows that the body fits, as far as box ``b`` sees it.
 
     For a query t in a box of directions and any key w, the hull reaches to <t, w>, and a body of
     radius r to <t, middle> + r |t unit|, in the dual norm. The quotient of the linear
@@ -26,12 +26,6 @@ def _bound(columns, b, face, centre, half, middle, unit, relative, absolute, cub
     ``Frames.safe_radius``.
     """
     d = len(columns)
-    highest(columns, centre, b, columns.shape[1], tops, places)
-    lane = 0
-    for other in range(1, LANES):
-        if tops[other] > tops[lane]:
-            lane = other
-    w = places[lane] + lane
     margin = absolute
     for f in range(d):
         margin += relative * (abs(columns[f, w]) + abs(middle[f]))
@@ -50,6 +44,24 @@ def _bound(columns, b, face, centre, half, middle, unit, relative, absolute, cub
     return least
 
 
+@part
+def _bound(columns, b, known, heads, face, centre, half, body, tops, places):
+    """The largest radius that the best key at the centre of box ``b`` shows, or the ``known`` one.
+
+    That one showed it for a box around this. Whichever it is, ``heads[b]`` is told.
+    """
+    highest(columns, centre, b, columns.shape[1], tops, places)
+    lane = 0
+    for other in range(1, LANES):
+        if tops[other] > tops[lane]:
+            lane = other
+    w = places[lane] + lane
+    found = _reaches(columns, w, b, face, centre, half, *body)
+    before = _reaches(columns, known, b, face, centre, half, *body)
+    heads[b] = w if found >= before else known
+    return max(found, before)
+
+
 @compiled
 def inner_radius(columns, face, sign, middle, unit, relative, absolute, cubic, most):
     """The largest radius found of a body around ``middle`` that reaches no farther than the keys.
@@ -63,8 +75,9 @@ def inner_radius(columns, face, sign, middle, unit, relative, absolute, cubic, m
     centre, half = np.zeros((most + 2, d)), np.ones((most + 2, d))
     bound, heap = np.empty(most + 2), np.empty(most + 2, np.int64)
     centre[0, face], half[0, face] = sign, 0
-    room = (middle, unit, relative, absolute, cubic, tops, places)
-    bound[0], heap[0] = _bound(columns, 0, face, centre, half, *room), 0
+    heads = np.zeros(most + 2, np.int64)
+    room = (heads, face, centre, half, (middle, unit, relative, absolute, cubic), tops, places)
+    bound[0], heap[0] = _bound(columns, 0, 0, *room), 0
     n = 1
     while n < most:
         b = heap[0]
@@ -76,8 +89,9 @@ def inner_radius(columns, face, sign, middle, unit, relative, absolute, cubic, m
         centre[n], half[n] = centre[b], half[b]
         centre[b, side] -= half[b, side]
         centre[n, side] += half[b, side]
-        bound[b] = _bound(columns, b, face, centre, half, *room)
-        bound[n] = _bound(columns, n, face, centre, half, *room)
+        known = heads[b]
+        bound[b] = _bound(columns, b, known, *room)
+        bound[n] = _bound(columns, n, known, *room)
         # The least bound comes first: b sinks, n rises.
         at = 0
         while True:
