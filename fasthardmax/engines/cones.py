@@ -37,12 +37,12 @@ _SOME_ASKED, _EVERY = 1 << 11, 1 << 7
 
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says, by the
 # number of features: what all cores wait for; for each key and for each query where most keys are
-# soon left out, and for each key times the share that is not, to the power of the dimension of the
-# directions (measured). With five features or six another engine is faster.
+# soon left out, and for each key times the square of the share that is not, or less where that is
+# small (measured). With five features or six another engine is faster.
 _CALL = {1: 4e5, 2: 5e5, 3: 1.1e6, 4: 2e6}
 _BUILD = {1: 20.0, 2: 8.0, 3: 10.0, 4: 5.0}
 _ASK = {1: 10.0, 2: 10.0, 3: 15.0, 4: 10.0}
-_BUILD_HARD = {2: 120.0, 3: 900.0, 4: 2000.0}
+_BUILD_HARD = {2: 120.0, 3: 900.0, 4: 1000.0}
 
 
 def refusal(problem: Problem) -> str | None:
@@ -117,7 +117,7 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
         return Forecast(least)
     look = share_left_in_plane if d == 2 else share_left
     left = look(problem.key[problem.key_of[0]])
-    return Forecast(least + n_keys * _BUILD_HARD[d] * left ** (d - 1))
+    return Forecast(least + n_keys * _BUILD_HARD[d] * left * left * min(1, 2 * left))
 
 
 def attend(
