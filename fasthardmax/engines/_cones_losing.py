@@ -28,7 +28,7 @@ _SOME_WALLS = 1 << 11
 _LOSING = {3: (1, 2, 4), 4: (1, 2), 5: (1,), 6: (1,)}
 # Smaller boxes are tried where up to this share of a sample may win, all keys where up to that.
 _HOPELESS, _WORTH_LOSING = 0.97, 0.75
-_FEW_LEFT = 0.1  # no other boxes are tried on a sample
+_FEW_LEFT = 0.1  # no smaller boxes are tried on a sample
 _ROWS = 1 << 16
 
 
@@ -45,11 +45,11 @@ def share_left(keys: NDArray[Any]) -> float:
         return n_distinct / n_looked_at
     relative, _, slip = margins(d, keys.dtype)
     share = 1.0
-    for moved, _ in _views(some, relative, 0.0):
-        exponent = math.frexp(float(np.abs(moved).max()))[1]
-        for per_side in _LOSING[d][:2]:
-            boxes = _boxes(moved, per_side, exponent, relative, 0.0, slip)
-            share = min(share, len(_may_win(moved, boxes, 1)) / n_looked_at)
+    moved = find_slant(some).moved(some)
+    exponent = math.frexp(float(np.abs(moved).max()))[1]
+    for per_side in _LOSING[d][:2]:
+        boxes = _boxes(moved, per_side, exponent, relative, 0.0, slip)
+        share = min(share, len(_may_win(moved, boxes, 1)) / n_looked_at)
         if share < _FEW_LEFT:
             break
     return share

@@ -140,10 +140,10 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
     middle = find_middle(problem, k, sample)
     cores = n_cores(problem.num_threads)
     fixed = _CALL * cores + key.size * _NUMBER
-    if middle is None or fixed > rival:
+    work = _Work(n_queries, n_keys, *direct.costs(problem), _ROUND * cores)
+    if middle is None or fixed + n_queries * (_ASK + work.query) > rival:
         return math.inf, None
     bare = replace(problem, value=problem.value[..., :0])
-    work = _Work(n_queries, n_keys, *direct.costs(problem), _ROUND * cores)
     lengths = measure(sample, middle, 1)
     reach = _ask(bare, b, rows, some, middle).reach
     if n_keys > len(some):
