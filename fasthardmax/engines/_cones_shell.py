@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 from functools import cache
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from ._cones_radius import inner_radius
 from ._cones_shear import Slant, find_slant
 from ._cones_vectors import LANES
 
-__all__ = ["outer_keys"]
+__all__ = ["Look", "look", "outer_keys"]
 
 # Fewer keys are divided at once.
 _WORTH_REDUCING = 2048
@@ -33,46 +34,68 @@ _SAMPLE = 1 << 12
 # that reach farthest in some directions, so many a side of each face of the cube.
 _FARTHEST, _SOME_FAR = 512, 1 << 10
 _SIDES = {1: 1, 3: 6, 4: 3, 5: 2, 6: 1}
-# Boxes looked at on each face, a quarter of them to choose a body. The first that leaves few keys
-# is chosen; one that leaves half is no use.
+# Boxes looked at on each face. A ball that leaves few keys will do; else a quarter of the boxes
+# tells which other body may do better. One that leaves more than half is no use.
 _BOXES = {1: 4, 3: 64, 4: 192, 5: 512, 6: 1024}
 _FEW, _WORTH_IT = 0.2, 0.6
 # Fewer left over are not looked at again.
 _WORTH_ANOTHER = 1 << 14
 
 
-def outer_keys(
-    keys: NDArray[Any], exponent: int, relative: float, absolute: float, slip: float,
-    num_threads: int,
-) -> NDArray[np.int64]:  # fmt: skip
-    """Increasing indices of keys, all that may win among them; inner ones are left out if possible.
+class Look(NamedTuple):
+    """What a sample of keys tells: a body that fits, or None if it leaves many keys outside."""
 
-    The margins are those of ``_cones_margins.margins``, ``absolute`` times P.
-    """
+    slant: Slant
+    spanning: NDArray[np.float64]
+    body: Body | None
+    left: float  # the share outside
+
+
+def look(
+    keys: NDArray[Any], exponent: int, relative: float, absolute: float, num_threads: int
+) -> Look | None:
+    """Find a body; None for so few keys that they are divided at once. See :func:`outer_keys`."""
     n, d = keys.shape
     if n <= _WORTH_REDUCING:
-        return np.arange(n)
+        return None
     slant = find_slant(keys[:: max(1, n // _SAMPLE)])
     margin = (exponent, *slant.margins(relative, absolute))
     some, frames, spanning = _sample(keys, slant, num_threads)
-    kind, least = BALL, 1.0
-    for other in (BALL, WIDE_BALL, BOX):
-        body = _body(spanning, frames, other, margin, _BOXES[d] // 4, num_threads)
-        left = len(outside(some, body, 1)) / len(some)
-        if left < least:
-            kind, least = other, left
-        if least < _FEW:
-            break
-    body = _body(spanning, frames, kind, margin, _BOXES[d], num_threads)
-    if len(outside(some, body, 1)) > _WORTH_IT * len(some):
+
+    def fit(kind: int, most: int) -> tuple[float, Body]:
+        body = _body(spanning, frames, kind, margin, most, num_threads)
+        return len(outside(some, body, 1)) / len(some), body
+
+    left, body = fit(BALL, _BOXES[d])
+    if left > _FEW:
+        _, other = min((fit(kind, _BOXES[d] // 4) for kind in (WIDE_BALL, BOX)), key=itemgetter(0))
+        left, body = min((left, body), fit(other.kind, _BOXES[d]), key=itemgetter(0))
+    return Look(slant, spanning, body if left < _WORTH_IT else None, left)
+
+
+def outer_keys(
+    keys: NDArray[Any], exponent: int, relative: float, absolute: float, slip: float,
+    num_threads: int, seen: Look | None = None,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Increasing indices of keys, all that may win among them; inner ones are left out if possible.
+
+    The margins are those of ``_cones_margins.margins``, ``absolute`` times P. ``seen`` is of a
+    :func:`look` at these very keys.
+    """
+    seen = seen or look(keys, exponent, relative, absolute, num_threads)
+    if seen is None:
+        return np.arange(len(keys))
+    slant, spanning, body, _ = seen
+    if body is None:
         return losing_nowhere(keys, exponent, relative, absolute / 2, slip, num_threads)
     kept = outside(keys, body, num_threads)
-    if len(kept) > _WORTH_ANOTHER and kind != BOX:
+    if len(kept) > _WORTH_ANOTHER and body.kind != BOX:
         # Without those in the middle a sample tells better how far the keys range.
         rest = rows_of(keys, kept)
         _, frames, more = _sample(rest, slant, num_threads)
+        margin = (exponent, *slant.margins(relative, absolute))
         spanning = np.concatenate([spanning, more])
-        body = _body(spanning, frames, WIDE_BALL, margin, _BOXES[d], num_threads)
+        body = _body(spanning, frames, WIDE_BALL, margin, _BOXES[keys.shape[1]], num_threads)
         kept = kept[outside(rest, body, num_threads)]
     return kept
 
@@ -96,13 +119,13 @@ def _spanning(
     """
     middle, widths = frames.place(BALL, 0)
     norms = distances(moved, middle, widths)
-    by_norm = np.argsort(norms)
-    # Rounding must not leave none.
-    at = by_norm[-max(1, len(moved) * _FARTHEST // len(keys))]
-    radius = norms[at] * (1 - 2.0**-8)
+    n, few = len(moved), min(len(moved), _SOME_FAR)
+    k = max(1, n * _FARTHEST // len(keys))
+    by_norm = np.argpartition(norms, (n - few, n - k))
+    radius = norms[by_norm[n - k]] * (1 - 2.0**-8)  # rounding must not leave none
     far = outside(keys, Body(frames, BALL, keys.dtype.type(radius)), num_threads)
     far = far[:: max(1, len(far) // _FARTHEST)]
-    some = rows_of(moved, by_norm[-_SOME_FAR:])
+    some = rows_of(moved, by_norm[n - few :])
     with np.errstate(all="ignore"):
         columns = columns_of((some - middle) / widths, LANES)
     directions = _directions(moved.shape[1])

@@ -19,9 +19,10 @@ from . import _cones_packs as packing
 from . import _cones_search as search
 from . import _cones_ties as tied
 from ._arrays import readonly
-from ._cones_index import MAX_FEATURES, ConeIndex, build
+from ._cones_index import MAX_FEATURES, ConeIndex, build, look
 from ._cones_losing import share_left
 from ._cones_polygon import share_left as share_left_in_plane
+from ._cones_shell import Look
 from ._forecast import Forecast, n_cores
 
 __all__ = [
@@ -37,11 +38,13 @@ _SOME_ASKED, _EVERY = 1 << 11, 1 << 7
 
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says, by the
 # number of features: what all cores wait for; for each key and for each query where most keys are
-# soon left out, and for each key times the square of the share that is not, or less where that is
-# small (measured). With five features or six another engine is faster.
+# soon left out, and for each key times the share that is outside of a body; or, where that is half,
+# times the square of the share that may win, or less where that is small (measured). With five
+# features or six another engine is faster.
 _CALL = {1: 4e5, 2: 5e5, 3: 1.1e6, 4: 2e6}
 _BUILD = {1: 20.0, 2: 8.0, 3: 10.0, 4: 5.0}
 _ASK = {1: 10.0, 2: 10.0, 3: 15.0, 4: 10.0}
+_BUILD_ROUND, _HALF = {3: 450.0, 4: 850.0}, 0.5
 _BUILD_HARD = {2: 120.0, 3: 900.0, 4: 1000.0}
 
 
@@ -54,12 +57,12 @@ def refusal(problem: Problem) -> str | None:
     return None
 
 
-def run(problem: Problem) -> Answer:
-    """Means, first winners and winner counts of every query."""
-    return run_counting(problem)[0]
+def run(problem: Problem, seen: Look | None = None) -> Answer:
+    """Means, first winners and winner counts of every query; see :func:`forecast`."""
+    return run_counting(problem, seen)[0]
 
 
-def run_counting(problem: Problem) -> tuple[Answer, float]:
+def run_counting(problem: Problem, seen: Look | None = None) -> tuple[Answer, float]:
     """The answer, and how many candidates were scored per query."""
     n_rows = problem.n_batch * problem.n_queries
     if n_rows == 0 or problem.n_keys == 0:
@@ -67,7 +70,7 @@ def run_counting(problem: Problem) -> tuple[Answer, float]:
     answer = problem.empty_answer()
     scored = 0
     for k in np.unique(problem.key_of):
-        index = _index(problem, k)
+        index = _index(problem, k, seen if k == problem.key_of[0] else None)
         for b in np.flatnonzero(problem.key_of == k):
             scored += attend(
                 index, problem.query[problem.query_of[b]], problem.key[k],
@@ -102,8 +105,8 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
 def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> Forecast:
     """About how many nanoseconds :func:`run` takes on one core, infinite where it may be too many.
 
-    By the numbers of keys and queries, whatever all pairs take. From two features on a sample of
-    the keys is looked at, unless another engine takes ``rival``, which is less than the least: the
+    By the numbers of keys and queries, whatever all pairs take. From two features on some of the
+    keys are looked at, unless another engine takes ``rival``, which is less than the least: the
     more of them are left over, the longer the cells are divided.
     """
     d = problem.n_features
@@ -115,9 +118,13 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     least = call + n_keys * _BUILD[d] + n_rows * _ASK[d]
     if d not in _BUILD_HARD or least > min(all_pairs, rival) or problem.n_keys == 0:
         return Forecast(least)
-    look = share_left_in_plane if d == 2 else share_left
-    left = look(problem.key[problem.key_of[0]])
-    return Forecast(least + n_keys * _BUILD_HARD[d] * left * left * min(1, 2 * left))
+    k = problem.key_of[0]
+    key = problem.key[k]
+    seen = look(key, problem.key_peak[k], problem.num_threads)
+    if seen is not None and seen.left < _HALF:
+        return Forecast(least + n_keys * _BUILD_ROUND[d] * seen.left, (seen,))
+    left = share_left_in_plane(key) if d == 2 else share_left(key)
+    return Forecast(least + n_keys * _BUILD_HARD[d] * left * left * min(1, 2 * left), (seen,))
 
 
 def attend(
@@ -177,14 +184,14 @@ def list_ties(
     for_each_range(work, len(query), _ROWS, num_threads)
 
 
-def _index(problem: Problem, k: int) -> ConeIndex:
+def _index(problem: Problem, k: int, seen: Look | None = None) -> ConeIndex:
     askers = problem.query_of[problem.key_of == k]
     n_queries = problem.n_queries * len(askers)
     every = max(1, n_queries // max(_SOME_ASKED, n_queries // _EVERY))
     some = [problem.query[b, ::every] for b in askers] if problem.n_features > 2 else []
     return build(
         problem.key[k], problem.key_peak[k], problem.num_threads, n_queries,
-        np.concatenate(some) if some else None,
+        np.concatenate(some) if some else None, seen,
     )  # fmt: skip
 
 
