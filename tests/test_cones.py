@@ -295,6 +295,23 @@ def test_forecast_tells_easy_from_hard() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("d", [3, 4])
+@pytest.mark.parametrize("kind", ["Gaussian", "heavy tails", "two far clusters", "needle", "sphere"])
+def test_a_look_is_the_beginning_of_the_build(kind: str, d: int, dtype: DType) -> None:
+    """And of the first entry's alone, whether a body was found or not."""
+    points = HARD[kind](4000, d, dtype)
+    twice = np.stack([points, gaussian(4000, d, dtype)[::-1]])
+    for clouds in (points[None], twice):
+        problem = self_attention(clouds, clouds, 2)
+        (seen,) = cones.forecast(problem, np.inf).prepared
+        assert seen is not None
+        fields = ("mean", "first", "count")
+        assert_same_fields(cones.run(problem, seen), direct.run(problem), fields, kind)
+        _, scored = cones.run_counting(problem, seen)
+        assert scored == cones.run_counting(problem)[1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_index_answers_as_the_operator(dtype: DType) -> None:
     keys, query = lattice(5, 3, dtype), lattice(4, 3, dtype).reshape(4, 16, 3)
     value = gaussian(len(keys), 4, dtype)
