@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +42,7 @@ def _zeros(n: int) -> NDArray[np.int64]:
     return array
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Problem:
+class Problem(NamedTuple):
     """Finite, C-contiguous inputs of one dtype, with leading dimensions flattened to B.
 
     Batch b attends ``query[query_of[b]]`` to ``key[key_of[b]]`` and ``value[value_of[b]]`` under

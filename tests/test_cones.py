@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -90,8 +89,8 @@ def test_many_answers_are_written_like_few(
         problem = self_attention(points[None], query, 2)
         _check(problem)
         wide = seeded(f"wide {kind}").standard_normal((1, len(points), 17)).astype(dtype)
-        _check(replace(problem, value=wide))
-        _check(replace(problem, value=wide[..., :0]))
+        _check(problem._replace(value=wide))
+        _check(problem._replace(value=wide[..., :0]))
 
 
 def _exact(row: Array) -> list[Fraction]:
@@ -256,7 +255,7 @@ def test_cells_are_divided_where_queries_fall(d: int, dtype: DType) -> None:
 def test_refusals() -> None:
     problem = self_attention(np.zeros((1, 3, 2)), np.zeros((1, 3, 2)), 1)
     assert cones.refusal(problem) is None
-    assert "mask" in str(cones.refusal(replace(problem, is_causal=True)))
+    assert "mask" in str(cones.refusal(problem._replace(is_causal=True)))
     wide = self_attention(np.zeros((1, 3, 7)), np.zeros((1, 3, 7)), 1)
     assert "1 to 6 features, not 7" in str(cones.refusal(wide))
 
@@ -296,7 +295,9 @@ def test_forecast_tells_easy_from_hard() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("d", [3, 4])
-@pytest.mark.parametrize("kind", ["Gaussian", "heavy tails", "two far clusters", "needle", "sphere"])
+@pytest.mark.parametrize(
+    "kind", ["Gaussian", "heavy tails", "two far clusters", "needle", "sphere"]
+)
 def test_a_look_is_the_beginning_of_the_build(kind: str, d: int, dtype: DType) -> None:
     """And of the first entry's alone, whether a body was found or not."""
     points = HARD[kind](4000, d, dtype)

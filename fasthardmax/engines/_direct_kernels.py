@@ -303,10 +303,8 @@ def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
 
 
 @part
-def _prepare_turn(slot, number, key, inverse, rows, rounded, kept, missed, turned):
-    """Round or turn some keys of one entry of the batch, or both."""
-    if len(rounded) > 0:
-        round_keys(slot, number, key, inverse, rows, rounded, kept, missed)
+def _turn_turn(slot, number, key, rows, turned):
+    """Turn some keys of one entry of the batch, if any are."""
     n_turned = turned.shape[1] * turned.shape[3]
     if n_turned > 0:
         per_entry = -(-key.shape[1] // rows)
@@ -315,9 +313,16 @@ def _prepare_turn(slot, number, key, inverse, rows, rounded, kept, missed, turne
         turn_rows(key[b], start, n_turned if last else start + rows, turned[b])
 
 
+@part
+def _prepare_turn(slot, number, key, inverse, rows, rounded, kept, missed, turned):
+    """Round some keys of one entry of the batch, and turn them."""
+    round_keys(slot, number, key, inverse, rows, rounded, kept, missed)
+    _turn_turn(slot, number, key, rows, turned)
+
+
 @compiled
 def prepare(run_job, n_helpers, n_turns, key, inverse, rows, rounded, kept, missed, turned):
-    """Round all keys to bytes and turn them, some rows in each turn; what is empty is left."""
+    """Round all keys to bytes and turn them, if any are to be, some rows in each turn."""
     share_turns(
         run_job, n_helpers, 0, n_turns, _prepare_turn,
         (key, inverse, rows, rounded, kept, missed, turned),
@@ -325,11 +330,16 @@ def prepare(run_job, n_helpers, n_turns, key, inverse, rows, rounded, kept, miss
 
 
 @compiled
-def attend(run_job, n_helpers, begin, end, inputs, masks, plan, places, outputs, rough):
+def attend(
+    run_job, n_helpers, begin, end, inputs, masks, plan, places, outputs, rough, unturned, rows
+):  # fmt: skip
     """Take the turns begin..end-1, each some panels of queries with all their keys.
 
-    ``places`` holds what a thread writes to, one of each for each slot.
+    ``places`` holds what a thread writes to, one of each for each slot. If keys are still
+    ``unturned``, in so many turns of some ``rows``, they come first.
     """
+    if unturned > 0:
+        share_turns(run_job, n_helpers, 0, unturned, _turn_turn, (inputs[1], rows, inputs[9]))
     share_turns(
         run_job,
         n_helpers,

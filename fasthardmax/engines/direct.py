@@ -51,7 +51,6 @@ _ALL_ALLOWED = np.broadcast_to(np.ones((1, 1, 1), bool), (2, 1, 1, 1))
 _NONE_ADDED = {
     np.dtype(t): np.broadcast_to(np.zeros((1, 1, 1), t), (2, 1, 1, 1)) for t in ("f4", "f8")
 }
-_NO_SCALES = {np.dtype(t): np.empty(0, t) for t in ("f4", "f8")}
 # What a boolean mask adds, looked up and not branched on: masks are as unpredictable as they like.
 _VERDICTS = {np.dtype(t): np.array([-np.inf, 0], t) for t in ("f4", "f8")}
 
@@ -175,7 +174,7 @@ def _attend(
         plan, problem.query.dtype, problem.query.shape[2], masks[1] != NO_MASK, n_helpers + 1
     )
     kept, places = _take_room(room)
-    again, failures = np.zeros((2, n_helpers + 1), np.int64)
+    again, failures = np.zeros(n_helpers + 1, np.int64), np.zeros(n_helpers + 1, np.int64)
     run_job = muster(n_helpers)
     how = (
         (*masks, _VERDICTS[problem.dtype]),
@@ -196,13 +195,20 @@ def _attend(
         _screen_few(problem, plan, run_job, n_helpers, how)
     slack = _slack(problem.query.shape[2], problem.query.dtype)
     turned, rough = prepared or _prepare(problem, plan, run_job, n_helpers)
+    unturned = 0
+    if plan.turned and rough is None:
+        unturned = len(turned) * -(-problem.n_keys // _ROWS_PREPARED)
     inputs = (*_inputs(problem), slack, readonly(problem.key_peak), turned)
     if plan.few:
         for begin, end in _shares(problem.n_batch, plan):
             few_queries.decide_all(run_job, n_helpers, begin, end, inputs, *how, outputs)
     else:
         for begin, end in _shares(plan.n_turns, plan):
-            kernels.attend(run_job, n_helpers, begin, end, inputs, *how, outputs, rough)
+            kernels.attend(
+                run_job, n_helpers, begin, end, inputs, *how, outputs, rough, unturned,
+                _ROWS_PREPARED,
+            )  # fmt: skip
+            unturned = 0
     kept.append(places)
     return again, failures
 
@@ -313,28 +319,24 @@ def _least_peak(dtype: np.dtype[Any]) -> float:
 
 
 def _prepare(problem: Problem, plan: Plan, run_job: int, n_helpers: int) -> _Prepared:
-    """Keys turned and in bytes, where the plan says so.
+    """Room for keys turned, where the plan says so; where it says bytes, both filled.
 
     With the latter their units and lengths, and the places for queries in bytes.
     """
     (n_entries, n_keys, d), dtype = problem.keys.unchecked.shape, problem.dtype
-    lanes, in_bytes = fewest_keys(dtype.itemsize), plan.rough and not plan.few
+    lanes = fewest_keys(dtype.itemsize)
     n_vectors = plan.n_blocks * plan.block // lanes if plan.turned else 0
     turned = np.empty((n_entries, n_vectors, d, lanes), dtype)
-    if not (plan.turned or in_bytes):
+    if plan.few or not plan.rough:
         return turned, None
     n_bytes = -(-d // 4) * 4
-    rounded = np.empty((n_entries if in_bytes else 0, n_keys, n_bytes), np.uint8)
-    inverse = (
-        dtype.type(HALF_RANGE) / problem.key_peak.max(axis=1) if in_bytes else _NO_SCALES[dtype]
-    )
+    rounded = np.empty((n_entries, n_keys, n_bytes), np.uint8)
+    inverse = dtype.type(HALF_RANGE) / problem.key_peak.max(axis=1)
     kept, missed = np.zeros((2, n_entries, -(-n_keys // _ROWS_PREPARED)), np.int64)
     kernels.prepare(
         run_job, n_helpers, kept.size, readonly(problem.key), inverse, _ROWS_PREPARED,
         rounded, kept.reshape(-1), missed.reshape(-1), turned,
     )  # fmt: skip
-    if not in_bytes:
-        return turned, None
     unit = 1 / inverse
     slots, together, words = n_helpers + 1, plan.together, n_bytes // 4
     return turned, (

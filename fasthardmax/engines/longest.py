@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -109,7 +108,7 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
             decided, found = asked.decided, asked.answer
             found = Answer(found.mean, found.first[:, decided], found.count[:, decided])
             ends = np.concatenate([[0], np.cumsum(found.count)])
-            part = replace(asked.problem, query=asked.problem.query[:, decided])
+            part = asked.problem._replace(query=asked.problem.query[:, decided])
             winners = direct.list_winners(part, found, ends)
             shift = begins[b, asked.rows[decided]] - ends[:-1]
             places = np.repeat(shift, found.count[0]) + np.arange(len(winners))
@@ -143,7 +142,7 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
     work = _Work(n_queries, n_keys, *direct.costs(problem), _ROUND * cores)
     if middle is None or fixed + n_queries * (_ASK + work.query) > rival:
         return math.inf, None
-    bare = replace(problem, value=problem.value[..., :0])
+    bare = problem._replace(value=problem.value[..., :0])
     lengths = measure(sample, middle, 1)
     reach = _ask(bare, b, rows, some, middle).reach
     if n_keys > len(some):
@@ -247,8 +246,8 @@ def _part(
         key, value = rows_of(key, which), rows_of(value, which)
     keys = Keys(key[None], feature_peaks(key[None], problem.num_threads)[0])
     only = zeros(1)
-    return replace(
-        problem, query=query[None], keys=keys, value=value[None],
+    return problem._replace(
+        query=query[None], keys=keys, value=value[None],
         query_of=only, key_of=only, value_of=only, mask_of=only,
     )  # fmt: skip
 
