@@ -125,10 +125,8 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     outside = math.nan if seen is None else seen.left
     if outside < _HALF:
         return Forecast(least + n_keys * _BUILD_ROUND[d] * outside, (seen,))
-    if outside > _NEARLY_ALL:
-        left = 1.0
-    else:
-        left = share_left_in_plane(key) if d == 2 else share_left(key)
+    share = share_left_in_plane if d == 2 else share_left
+    left = 1.0 if outside > _NEARLY_ALL else share(key)
     return Forecast(least + n_keys * _BUILD_HARD[d] * left * left * min(1, 2 * left), (seen,))
 
 
