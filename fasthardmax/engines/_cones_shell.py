@@ -30,13 +30,17 @@ __all__ = ["Look", "look", "outer_keys"]
 # Fewer keys are divided at once.
 _WORTH_REDUCING = 2048
 _SAMPLE = 1 << 12
-# About so many of the keys farthest from the middle span the hull; and of so many of a sample those
-# that reach farthest in some directions, so many a side of each face of the cube.
+# About so many of the keys farthest from the middle span the hull; and of so many of a sample, or
+# of all of it at a second look, those that reach farthest in some directions, so many a side of
+# each face of the cube.
 _FARTHEST, _SOME_FAR = 512, 1 << 10
-_SIDES = {1: 1, 3: 6, 4: 3, 5: 2, 6: 1}
+_SIDES, _SIDES_AGAIN = {1: 1, 3: 6, 4: 3, 5: 2, 6: 1}, {1: 1, 3: 12, 4: 4, 5: 3, 6: 2}
 # Boxes looked at on each face. A ball that leaves few keys will do; else a quarter of the boxes
 # tells which other body may do better. One that leaves more than half is no use.
-_BOXES = {1: 4, 3: 64, 4: 192, 5: 512, 6: 1024}
+_BOXES, _BOXES_AGAIN = (
+    {1: 4, 3: 64, 4: 192, 5: 512, 6: 1024},
+    {1: 4, 3: 256, 4: 384, 5: 1024, 6: 2048},
+)
 _FEW, _WORTH_IT = 0.2, 0.6
 # Fewer left over are not looked at again.
 _WORTH_ANOTHER = 1 << 14
@@ -60,7 +64,7 @@ def look(
         return None
     slant = find_slant(keys[:: max(1, n // _SAMPLE)])
     margin = (exponent, *slant.margins(relative, absolute))
-    some, frames, spanning = _sample(keys, slant, num_threads)
+    some, frames, spanning = _sample(keys, slant, _SIDES[d], _SOME_FAR, num_threads)
 
     def fit(kind: int, most: int) -> tuple[float, Body]:
         body = _body(spanning, frames, kind, margin, most, num_threads)
@@ -92,34 +96,40 @@ def outer_keys(
     if len(kept) > _WORTH_ANOTHER and body.kind != BOX:
         # Without those in the middle a sample tells better how far the keys range.
         rest = rows_of(keys, kept)
-        _, frames, more = _sample(rest, slant, num_threads)
+        d = keys.shape[1]
+        _, frames, more = _sample(rest, slant, _SIDES_AGAIN[d], len(rest), num_threads)
         margin = (exponent, *slant.margins(relative, absolute))
         spanning = np.concatenate([spanning, more])
-        body = _body(spanning, frames, WIDE_BALL, margin, _BOXES[keys.shape[1]], num_threads)
+        body = _body(spanning, frames, WIDE_BALL, margin, _BOXES_AGAIN[d], num_threads)
         kept = kept[outside(rest, body, num_threads)]
     return kept
 
 
 def _sample(
-    keys: NDArray[Any], slant: Slant, num_threads: int
+    keys: NDArray[Any], slant: Slant, per_side: int, most: int, num_threads: int
 ) -> tuple[NDArray[Any], Frames, NDArray[np.float64]]:
-    """A sample of the keys, its frames, and moved keys that span the hull of all."""
+    """A sample of the keys, its frames, and moved keys that span the hull of all.
+
+    See :func:`_spanning`.
+    """
     some = np.ascontiguousarray(keys[:: max(1, len(keys) // _SAMPLE)])
     moved = slant.moved(some)
     frames = find_frames(moved, slant)
-    return some, frames, _spanning(keys, moved, frames, num_threads)
+    return some, frames, _spanning(keys, moved, frames, per_side, most, num_threads)
 
 
 def _spanning(
-    keys: NDArray[Any], moved: NDArray[np.float64], frames: Frames, num_threads: int
-) -> NDArray[np.float64]:
+    keys: NDArray[Any], moved: NDArray[np.float64], frames: Frames, per_side: int, most: int,
+    num_threads: int,
+) -> NDArray[np.float64]:  # fmt: skip
     """Outer keys, moved: those farthest from the middle of the first frame, and some of a sample.
 
     Where keys fill a ball, the former may all lie at the ends of one axis, a bit longer in widths.
+    The latter are the best, of ``most`` of the sample, in directions: ``per_side`` of each face.
     """
     middle, widths = frames.place(BALL, 0)
     norms = distances(moved, middle, widths)
-    n, few = len(moved), min(len(moved), _SOME_FAR)
+    n, few = len(moved), min(len(moved), most)
     k = max(1, n * _FARTHEST // len(keys))
     by_norm = np.argpartition(norms, (n - few, n - k))
     radius = norms[by_norm[n - k]] * (1 - 2.0**-8)  # rounding must not leave none
@@ -128,7 +138,7 @@ def _spanning(
     some = rows_of(moved, by_norm[n - few :])
     with np.errstate(all="ignore"):
         columns = columns_of((some - middle) / widths, LANES)
-    directions = _directions(moved.shape[1])
+    directions = _directions(moved.shape[1], per_side)
     heads = np.empty(len(directions), np.int64)
     kernels.extremes(columns, directions, 0, len(directions), heads)
     heads[heads >= len(some)] = 0
@@ -136,9 +146,8 @@ def _spanning(
 
 
 @cache
-def _directions(d: int) -> NDArray[np.float64]:
+def _directions(d: int, per_side: int) -> NDArray[np.float64]:
     """The centres of equal boxes on all faces of the cube of directions."""
-    per_side = _SIDES[d]
     steps = (2 * np.arange(per_side) + 1) / per_side - 1
     boxes = np.array(list(itertools.product(steps, repeat=d - 1)))
     faces = [np.insert(boxes, f, side, axis=1) for f in range(d) for side in (1.0, -1.0)]
