@@ -44,9 +44,8 @@ _SOME_ASKED, _EVERY = 1 << 11, 1 << 7
 _CALL = {1: 4e5, 2: 5e5, 3: 1.1e6, 4: 2e6}
 _BUILD = {1: 20.0, 2: 8.0, 3: 10.0, 4: 5.0}
 _ASK = {1: 10.0, 2: 10.0, 3: 15.0, 4: 10.0}
-_BUILD_ROUND = {3: 450.0, 4: 850.0}
+_BUILD_ROUND, _HALF = {3: 450.0, 4: 850.0}, 0.5
 _BUILD_HARD = {2: 120.0, 3: 900.0, 4: 1000.0}
-_HALF, _NEARLY_ALL = 0.5, 0.9  # shares outside, beyond which more is looked at or nothing helps
 
 
 def refusal(problem: Problem) -> str | None:
@@ -122,11 +121,9 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     k = problem.key_of[0]
     key = problem.key[k]
     seen = look(key, problem.key_peak[k], problem.num_threads)
-    outside = math.nan if seen is None else seen.left
-    if outside < _HALF:
-        return Forecast(least + n_keys * _BUILD_ROUND[d] * outside, (seen,))
-    share = share_left_in_plane if d == 2 else share_left
-    left = 1.0 if outside > _NEARLY_ALL else share(key)
+    if seen is not None and seen.left < _HALF:
+        return Forecast(least + n_keys * _BUILD_ROUND[d] * seen.left, (seen,))
+    left = share_left_in_plane(key) if d == 2 else share_left(key)
     return Forecast(least + n_keys * _BUILD_HARD[d] * left * left * min(1, 2 * left), (seen,))
 
 
