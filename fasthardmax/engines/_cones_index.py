@@ -173,9 +173,9 @@ def build(
 
 
 def look(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> shell.Look | None:
-    """What takes :func:`build` less than a tenth of its time, from three features on; perhaps None.
+    """What :func:`build` begins with, which tells how long the rest takes; None for few features.
 
-    O(n), and some 2 ms.
+    And for few keys. O(n), and some 2 ms.
     """
     d = keys.shape[1]
     if d < 3 or float(peak.max()) == 0:
