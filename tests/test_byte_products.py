@@ -42,7 +42,7 @@ def _screen(
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_largest_sum_is_exact(dtype: type[Any], n_words: int, n_keys: int) -> None:
     rng = np.random.default_rng(n_words + n_keys)
-    width, vectors, _ = panel_of_sums(np.dtype(dtype).itemsize)
+    width, vectors, _ = panel_of_sums(4 * n_words, np.dtype(dtype).itemsize)
     ends = np.array([-QUERY_RANGE, 0, QUERY_RANGE, QUERY_RANGE], np.int8)
     queries = rng.choice(ends, (width, 4 * n_words))
     queries[0], queries[1] = QUERY_RANGE, -QUERY_RANGE
@@ -87,7 +87,7 @@ from fasthardmax.engines import _byte_products
 from fasthardmax.engines._vectors import panel_of_sums, screen_block
 
 assert _byte_products.QUERY_RANGE == 127, _byte_products.QUERY_RANGE
-vectors = panel_of_sums(4)[1]
+vectors = panel_of_sums(64, 4)[1]
 words = types.int32[:, ::1]
 
 def screen(panel, key, offset, scale, tables):

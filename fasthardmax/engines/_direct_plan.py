@@ -76,7 +76,7 @@ def plan_for(problem: Shape) -> Plan:
         problem.n_keys, problem.n_features, problem.itemsize, problem.rough
     )  # fmt: skip
     width, vectors, unroll = (
-        panel_of_sums(itemsize) if rough else geometry(d, problem.n_queries, itemsize)
+        panel_of_sums(d, itemsize) if rough else geometry(d, problem.n_queries, itemsize)
     )
     n_panels = problem.n_batch * -(-problem.n_queries // width)
     block = block_size(n_keys, _MORE_LOOKS * d if rough else d, itemsize)

@@ -60,7 +60,7 @@ def round_keys(problem: Problem, k: int) -> Rough | None:
 def room_for_rough(rough: Rough, problem: Problem) -> tuple[Any, ...]:
     """What the kernels take: the keys, places for a panel of queries, its table and its winners."""
     n, dtype = problem.n_keys, problem.dtype
-    width, vectors, _ = panel_of_sums(dtype.itemsize)
+    width, vectors, _ = panel_of_sums(problem.n_features, dtype.itemsize)
     n_words = rough.words.shape[1]
     return (
         readonly(rough.words),

@@ -34,6 +34,7 @@ __all__ = [
 # So few features stay in registers; more are looped over.
 _UNROLLED = (2, 3)
 _SUMS = VECTOR_BYTES // 4  # of byte products, four by four
+_MANY = 32  # features for which registers that do not suffice cost more than smaller panels
 
 
 def geometry(d: int, n_queries: int, itemsize: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
@@ -49,9 +50,14 @@ def geometry(d: int, n_queries: int, itemsize: int) -> tuple[int, tuple[int, ...
     return vectors * lanes, (0,) * vectors, (0,) * unroll
 
 
-def panel_of_sums(itemsize: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-    """As :func:`geometry`, for panels that are screened in bytes as well."""
-    width = 3 * _SUMS
+def panel_of_sums(d: int, itemsize: int) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """As :func:`geometry`, for panels that are screened in bytes as well.
+
+    In float64, for which they may be screened again, few registers hold fewer of their vectors:
+    that shows where features are many.
+    """
+    crowded = itemsize == 8 and REGISTERS < 32 and d >= _MANY
+    width = (2 if crowded else 3) * _SUMS
     return width, (0,) * (width * itemsize // VECTOR_BYTES), ()
 
 
