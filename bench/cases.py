@@ -25,6 +25,7 @@ __all__ = [
     "near_linear",
     "near_linear_growth",
     "one_core",
+    "rescoring",
     "small_calls",
     "winners",
 ]
@@ -137,8 +138,8 @@ def _self_attention(kind: str, n: int, d: int, dtype: str) -> Case:
 def winners(quick: bool) -> Iterator[Case]:
     """The grid of the comparison: all n queries against all n keys."""
     if quick:
-        for dtype, d in product(DTYPES, (2, 64)):
-            yield _self_attention("gaussian", 20_000, d, dtype)
+        for d, dtype in ((2, "float32"), (64, "float32"), (2, "float64")):
+            yield _self_attention("gaussian", 10_000, d, dtype)
         return
     for dtype, n, d in product(DTYPES, (2_000, 20_000, 100_000), (2, 3, 4, 8, 16, 64, 256, 1024)):
         if n == 20_000 or d not in (4, 1024):
@@ -173,7 +174,7 @@ def attention(quick: bool) -> Iterator[Case]:
     """The operator with values, in the shapes that transformers have."""
     n = 2_048 if quick else 8_192
     names = {"none": "full", "causal": "causal mask", "boolean": "boolean mask"}
-    for dtype in DTYPES:
+    for dtype in DTYPES[:1] if quick else DTYPES:
         independent = partial(Case, "independent", dtype=dtype)
         for mask, name in names.items():
             yield independent(n, 64, n_queries=n, value_width=64, mask=mask, name=name)
@@ -190,6 +191,16 @@ def small_calls() -> Iterator[Case]:
     """Calls that take no work worth mentioning: what is left is the cost of a call."""
     for dtype in DTYPES:
         yield Case("independent", 8, 2, dtype, 8, 2, name="one tiny call")
+
+
+def rescoring(quick: bool) -> Iterator[Case]:
+    """Generic and clustered points, and points that tie or nearly do."""
+    kinds = {"gaussian": (3, 64), "clustered": (3, 64), "ball": (3,), "lattice": (2,)}
+    kinds["circle, A = diag(1, 2)"] = (2,)
+    n = 2_000 if quick else 20_000
+    for (kind, dims), dtype in product(kinds.items(), DTYPES):
+        for d in dims:
+            yield _self_attention(kind, n, d, dtype)
 
 
 def near_linear(quick: bool) -> Iterator[Case]:

@@ -20,12 +20,11 @@ Record = dict[str, Any]
 # Decoders whose step takes as long as there are tokens: of a trace they run the steps at half.
 _ALL_PAIRS = ("numpy-cache", "torch-cache")
 _FULL = replace(FULL, rounds=3, patience=20.0)
-_QUICK = replace(QUICK, rounds=2, call_seconds=0.05)
 
 
 def decoding(field: Field) -> Iterator[Record]:
     """On one core: steps, prompts, a whole trace; the memory they take; answers to hard streams."""
-    track, effort = field.track, _QUICK if field.quick else _FULL
+    track, effort = field.track, QUICK if field.quick else _FULL
     everyone = _on_one_core(field, list(DECODERS))
     stepping = [entrant for entrant in everyone if entrant.name != "cache-extend"]
     for case in streams.steps(field.quick):

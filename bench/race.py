@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .cases import Case
-from .timing import calls_per_timing, spread
+from .timing import SHORTEST, calls_per_timing, spread
 from .verdict import canonical, judge
 from .worker import Failed, Missing, Worker
 
@@ -33,6 +33,7 @@ class Effort:
     oracle: float  # multiply-adds of the reference for the rows that are checked
     patience: float = math.inf  # seconds of timings after which a contestant gets no more rounds
     whole_seconds: float = 60.0  # the longest call that is made where rows cannot stand for it
+    shortest: float = SHORTEST  # seconds of calls that make one timing
 
     def seconds(self, case: Case) -> float:
         """Seconds of one call, long beside what is paid once a call for every key."""
@@ -40,7 +41,7 @@ class Effort:
 
 
 FULL = Effort(rounds=5, call_seconds=0.25, oracle=4e8)
-QUICK = Effort(rounds=3, call_seconds=0.15, oracle=5e7)
+QUICK = Effort(rounds=2, call_seconds=0.05, oracle=1e7, shortest=0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ class Track:
                 prepared = worker.prepare(case, effort.seconds(case), effort.whole_seconds)
                 verdict = judge(prepared.answer, truth)
                 record |= {"setting": prepared.setting, "rows": prepared.rows, **asdict(verdict)}
-                ready.append((entrant, calls_per_timing(prepared.seconds), record))
+                calls = calls_per_timing(prepared.seconds, effort.shortest)
+                ready.append((entrant, calls, record))
         self._run(ready, "seconds", effort)
         if loaded:
             with _busy_core():

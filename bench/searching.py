@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ __all__ = ["OWN", "UPDATE", "growth", "hard", "near_linear"]
 Record = dict[str, Any]
 
 OWN = ("auto", "direct", "cones", "longest", "pruned")
+_OWN_QUICK = ("auto", "direct")  # to compile the others takes longer than all the rest
 UPDATE = "update"  # the name under which the bare update pass is recorded
 # Of the tools that look at all pairs, which the other sections are about, the fastest.
 _ALL_PAIRS = ("faiss-l2", "keops")
@@ -27,14 +28,14 @@ _LARGE = 1_000_000  # beyond it only the package's own engines run
 # Calls of seconds get two rounds or three.
 _FULL = replace(FULL, rounds=3, patience=0.5, whole_seconds=20.0)
 _HARD = replace(_FULL, rounds=2, call_seconds=0.15, whole_seconds=5.0, oracle=1e8)
-_QUICK = replace(QUICK, rounds=2, patience=0.3, whole_seconds=8.0)
+_QUICK = replace(QUICK, patience=0.3, whole_seconds=8.0)
 
 
 def near_linear(field: Field) -> Iterator[Record]:
     """Winners by everyone; the means, one layer of the dynamics, by ``auto``; the bare update."""
-    peers = [*INDEXED] if field.quick else [*INDEXED, *_ALL_PAIRS]
+    peers = INDEXED if field.quick else (*INDEXED, *_ALL_PAIRS)
     for case in cases.near_linear(field.quick):
-        records = field.track.race(case, field.entrants([*OWN, *peers]), effort=_effort(field))
+        records = field.track.race(case, _entrants(field, peers), effort=_effort(field))
         _explain(field, case, records)
         yield from records
         yield _update(field, case)
@@ -46,7 +47,7 @@ def hard(field: Field) -> Iterator[Record]:
     for case in cases.hard(field.quick):
         peers = ("hull", "ckdtree") if case.d <= 3 and not field.quick else ()
         effort = _QUICK if field.quick else _HARD
-        records = field.track.race(case, field.entrants([*OWN, *peers]), effort=effort)
+        records = field.track.race(case, _entrants(field, peers), effort=effort)
         _explain(field, case, records)
         yield from records
 
@@ -54,14 +55,19 @@ def hard(field: Field) -> Iterator[Record]:
 def growth(field: Field) -> Iterator[Record]:
     """Time over n, and the memory of the largest run."""
     for case in cases.near_linear_growth(field.quick):
-        names = ["auto", "cones"] if case.n_keys > 10_000 and field.quick else [*OWN, *INDEXED]
-        if case.n_keys > _LARGE:
-            names = ["auto", "cones"]
-        records = field.track.race(case, field.entrants(names), effort=_effort(field))
+        if field.quick or case.n_keys > _LARGE:
+            entrants = field.entrants(["auto", "cones"])
+        else:
+            entrants = _entrants(field, INDEXED)
+        records = field.track.race(case, entrants, effort=_effort(field))
         yield from records
         if case.n_keys >= _LARGE and case.d == 3:
             able = [record["name"] for record in records if _whole(record)]
             yield from field.track.memory(case, field.entrants(able))
+
+
+def _entrants(field: Field, peers: Iterable[str]) -> list[Entrant]:
+    return field.entrants([*(_OWN_QUICK if field.quick else OWN), *peers])
 
 
 def _effort(field: Field) -> Effort:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
 from typing import Any
 
 from fasthardmax._problem import self_attention
@@ -76,31 +75,29 @@ def _threads(field: Field) -> Iterator[Record]:
 
 def _loaded(field: Field) -> Iterator[Record]:
     for case in cases.one_core(field.quick):
-        yield from field.track.race(case, field.everyone, loaded=True)
+        yield from field.track.race(case, _fewer(field), loaded=True)
 
 
 def _rescoring(field: Field) -> Iterator[Record]:
     """The share of queries for which the direct engine rescored more than one block of keys."""
-    kinds = {"gaussian": (3, 64), "clustered": (3, 64), "ball": (3,), "lattice": (2,)}
-    kinds["circle, A = diag(1, 2)"] = (2,)
-    n = 2_000 if field.quick else 20_000
-    for (kind, dims), dtype in product(kinds.items(), cases.DTYPES):
-        for d in dims:
-            case = Case(kind, n, d, dtype, n)
-            arrays = case.arguments()
-            problem = self_attention(arrays["key"][None], arrays["query"][None], field.cores)
-            yield {
-                "case": asdict(case),
-                "block": direct.block_size(n, d, problem.dtype.itemsize),
-                "again": direct.run_counting(problem)[1],
-            }
+    for case in cases.rescoring(field.quick):
+        arrays = case.arguments()
+        problem = self_attention(arrays["key"][None], arrays["query"][None], field.cores)
+        yield {
+            "case": asdict(case),
+            "block": direct.keys_per_block(problem),
+            "again": direct.run_counting(problem)[1],
+        }
 
 
 def _memory(field: Field) -> Iterator[Record]:
     n = 20_000
-    # Starting everyone afresh takes longer than all the rest of a quick run.
-    entrants = [e for e in field.everyone if not field.quick or e.name in OWN]
-    yield from field.track.memory(Case("gaussian", n, 16, "float32", n), entrants)
+    yield from field.track.memory(Case("gaussian", n, 16, "float32", n), _fewer(field))
+
+
+def _fewer(field: Field) -> list[Entrant]:
+    """Everyone; in a quick run the package alone, where peers would take most of its time."""
+    return [entrant for entrant in field.everyone if not field.quick or entrant.name in OWN]
 
 
 SECTIONS: dict[str, Callable[[Field], Iterator[Record]]] = {

@@ -30,8 +30,11 @@ Record = dict[str, Any]
 Array = NDArray[Any]
 Tool = Callable[[Array, float], Array]  # (points, beta) -> means
 
-_ROUNDS = 5
-_SIZES = {True: 4_000, False: 10_000}  # quick or full
+# Of a quick run or a full one.
+_ROUNDS = {True: 2, False: 5}
+_SIZES = {True: 4_000, False: 10_000}
+_CASES = ((2, 1.0), (2, 100.0), (3, 1.0), (8, 1.0), (16, 0.25), (64, 0.125))  # d, beta
+_QUICK_CASES = ((2, 1.0), (64, 0.125))
 _CHECKED = 64  # queries
 _CLOSE = 100  # ulps of the largest coordinate: beyond, an answer is wrong
 _MEBIBYTES = (0.5, 2, 8)  # of NumPy's blocks: it runs with the fastest
@@ -39,9 +42,9 @@ _MEBIBYTES = (0.5, 2, 8)  # of NumPy's blocks: it runs with the fastest
 
 def race(field: Field) -> Iterator[Record]:
     """Everyone's answer is checked, then all are timed in turns."""
-    n = _SIZES[field.quick]
+    n, rounds = _SIZES[field.quick], _ROUNDS[field.quick]
     for dtype in cases.DTYPES:
-        for d, beta in ((2, 1.0), (2, 100.0), (3, 1.0), (8, 1.0), (16, 0.25), (64, 0.125)):
+        for d, beta in _QUICK_CASES if field.quick else _CASES:
             points = cases.KINDS["gaussian"](n, d, np.dtype(dtype))
             tools = dict(_tools(field, points, beta))
             records: list[Record] = []
@@ -54,7 +57,7 @@ def race(field: Field) -> Iterator[Record]:
                     "wrong": not away <= _CLOSE * np.finfo(dtype).eps,
                     "seconds": [],
                 })  # fmt: skip
-            for turn in range(_ROUNDS):
+            for turn in range(rounds):
                 for record in records[turn % len(records) :] + records[: turn % len(records)]:
                     record["seconds"].append(_seconds(tools[record["name"]], points, beta))
             yield from records

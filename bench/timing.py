@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Spread", "calls_per_timing", "geometric_mean", "growth_exponent", "ratio", "spread"]
+__all__ = [
+    "SHORTEST", "Spread", "calls_per_timing", "geometric_mean", "growth_exponent", "ratio",
+    "spread",
+]  # fmt: skip
 
 # Seconds. Processors that were idle take tens of milliseconds to reach their pace and to spread
-# threads: shorter timings would measure that.
-_SHORTEST = 0.1
+# threads: much shorter timings would measure that.
+SHORTEST = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,6 @@ def growth_exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     return float(slope)
 
 
-def calls_per_timing(seconds: float) -> int:
+def calls_per_timing(seconds: float, shortest: float = SHORTEST) -> int:
     """How many calls of so many seconds make one timing in the steady state."""
-    return max(1, int(np.ceil(_SHORTEST / max(seconds, 1e-9))))
+    return max(1, int(np.ceil(shortest / max(seconds, 1e-9))))

@@ -15,7 +15,7 @@ from bench.sections import SECTIONS
 
 def _race(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr(softmax, "_SIZES", {True: 150})
-    monkeypatch.setattr(softmax, "_ROUNDS", 2)
+    monkeypatch.setattr(softmax, "_QUICK_CASES", softmax._CASES)
     monkeypatch.setattr(softmax, "calls_per_timing", lambda seconds: 1)
     field: Any = SimpleNamespace(quick=True, cores=2, track=SimpleNamespace(missing={}))
     return list(SECTIONS["softmax"](field))

@@ -130,6 +130,13 @@ def test_the_data_decide(load):
     assert chosen(problem_of(rng.standard_normal((10_000, 64)))) == "direct"
 
 
+@pytest.mark.parametrize(("n_batch", "n", "d"), [(2000, 128, 2), (200, 1000, 3), (100, 1000, 8)])
+def test_each_cloud_of_a_batch_takes_an_index_of_its_own(load, n_batch, n, d):
+    load("direct", *SELECTIVE)
+    clouds = np.random.default_rng(0).standard_normal((n_batch, n, d))
+    assert chosen(problem_of(clouds, num_threads=2)) == "direct"
+
+
 @pytest.mark.parametrize(
     ("pruned", "serve", "expected"),
     [(5, False, "pruned"), (50, False, "pruned"), (50, True, "direct"), (500, False, "direct")],

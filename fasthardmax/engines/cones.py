@@ -37,10 +37,10 @@ _STREAMED = 1 << 22  # bytes: larger answers go past the caches
 _SOME_ASKED, _EVERY = 1 << 11, 1 << 7
 
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says, by the
-# number of features: what all cores wait for; for each key and for each query where most keys are
-# soon left out, and for each key times the share that is outside of a body; or, where that is half,
-# times the square of the share that may win, or less where that is small (measured). With five
-# features or six another engine is faster.
+# number of features: what all cores wait for in each index; for each key and for each query where
+# most keys are soon left out, and for each key times the share that is outside of a body; or, where
+# that is half, times the square of the share that may win, or less where that is small (measured).
+# With five features or six another engine is faster.
 _CALL = {1: 4e5, 2: 5e5, 3: 1.1e6, 4: 2e6}
 _BUILD = {1: 20.0, 2: 8.0, 3: 10.0, 4: 5.0}
 _ASK = {1: 10.0, 2: 10.0, 3: 15.0, 4: 10.0}
@@ -112,10 +112,10 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     d = problem.n_features
     if d not in _BUILD:
         return Forecast(math.inf)
-    n_keys = len(np.unique(problem.key_of)) * problem.n_keys
-    n_rows = problem.n_batch * problem.n_queries
-    call = _CALL[d] * n_cores(problem.num_threads)
-    least = call + n_keys * _BUILD[d] + n_rows * _ASK[d]
+    n_indices = len(np.unique(problem.key_of))
+    n_keys, n_rows = n_indices * problem.n_keys, problem.n_batch * problem.n_queries
+    builds = n_indices * _CALL[d] * n_cores(problem.num_threads)
+    least = builds + n_keys * _BUILD[d] + n_rows * _ASK[d]
     if d not in _BUILD_HARD or least > min(all_pairs, rival) or problem.n_keys == 0:
         return Forecast(least)
     k = problem.key_of[0]

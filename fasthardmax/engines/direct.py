@@ -120,6 +120,11 @@ def run_counting(problem: Problem) -> tuple[Answer, float]:
     return answer, int(_attend(problem, _plan(problem), answer)[0].sum()) / n_rows
 
 
+def keys_per_block(problem: Problem) -> int:
+    """How many keys share a rough score; one block or more is scored again for each query."""
+    return _plan(problem).block
+
+
 def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) -> NDArray[np.int64]:
     """All winners, query after query, in increasing order."""
     indices = np.empty(indptr[-1], np.int64)
