@@ -42,8 +42,8 @@ def main() -> int:
                 records.append(record)
                 _write(results, options.out)
             results["section_seconds"][section] = time.perf_counter() - start
-    # Again at the end: a machine that slowed down meanwhile shows.
-    results["ceilings"].append(measure_ceilings(cores))
+    if not options.quick:  # again at the end: a machine that slowed down meanwhile shows
+        results["ceilings"].append(measure_ceilings(cores))
     _write(results, options.out)
     report.write(options.out)
     print(f"{options.out / report.REPORT}", file=sys.stderr)
@@ -88,7 +88,9 @@ def wrong_answers(results: dict[str, Any]) -> list[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="small grid, about two minutes (full: about 45)"
+        "--quick",
+        action="store_true",
+        help="small grids: two minutes where kernels are compiled (full: about an hour)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("bench", "results"), metavar="DIR", help="%(default)s"

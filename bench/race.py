@@ -20,7 +20,6 @@ from .worker import Failed, Missing, Worker
 __all__ = ["FULL", "QUICK", "Effort", "Entrant", "Track"]
 
 
-_SETTLE = 0.1  # OpenMP and BLAS threads of the last one spin on for tens of milliseconds
 _SECONDS_PER_FEATURE = 5e-8  # some fifty times what one look at each feature of each key takes
 
 
@@ -34,6 +33,7 @@ class Effort:
     patience: float = math.inf  # seconds of timings after which a contestant gets no more rounds
     whole_seconds: float = 60.0  # the longest call that is made where rows cannot stand for it
     shortest: float = SHORTEST  # seconds of calls that make one timing
+    settle: float = 0.1  # OpenMP and BLAS threads of the last one spin on for tens of milliseconds
 
     def seconds(self, case: Case) -> float:
         """Seconds of one call, long beside what is paid once a call for every key."""
@@ -41,7 +41,7 @@ class Effort:
 
 
 FULL = Effort(rounds=5, call_seconds=0.25, oracle=4e8)
-QUICK = Effort(rounds=2, call_seconds=0.05, oracle=1e7, shortest=0.05)
+QUICK = Effort(rounds=2, call_seconds=0.05, oracle=1e7, shortest=0.05, settle=0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Track:
             for entrant, calls, record in ready[at:] + ready[:at]:
                 spent = sum(record.get(field, ()))
                 if "error" not in record and spent <= effort.patience:
-                    time.sleep(_SETTLE)
+                    time.sleep(effort.settle)
                     with self._noting_failure(entrant, record):
                         seconds, indexing = self._workers[entrant].time(calls)
                         record.setdefault(field, []).append(seconds)

@@ -32,7 +32,7 @@ Tool = Callable[[Array, float], Array]  # (points, beta) -> means
 
 # Of a quick run or a full one.
 _ROUNDS = {True: 2, False: 5}
-_SIZES = {True: 4_000, False: 10_000}
+_SIZES = {True: 2_000, False: 10_000}
 _CASES = ((2, 1.0), (2, 100.0), (3, 1.0), (8, 1.0), (16, 0.25), (64, 0.125))  # d, beta
 _QUICK_CASES = ((2, 1.0), (64, 0.125))
 _CHECKED = 64  # queries
