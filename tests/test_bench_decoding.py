@@ -176,7 +176,7 @@ def small_grids(monkeypatch):
     }
     for name, cases in grids.items():
         monkeypatch.setattr(streams, name, lambda quick, cases=cases: iter(cases))
-    monkeypatch.setattr("bench.decoding._QUICK", Effort(2, call_seconds=0.01, oracle=1e9))
+    monkeypatch.setattr("bench.decoding.QUICK", Effort(2, call_seconds=0.01, oracle=1e9))
 
 
 def test_section_times_and_checks_everyone(small_grids):
