@@ -30,6 +30,7 @@ SELECTIVE_LOADING_WORK = 1 << 37  # one of the others, beside the direct one
 _MUCH = 0.8
 # Whether bytes serve is asked only for what takes less than this share of all pairs without them.
 _BETTER = 0.8
+_NOTHING = Forecast(math.inf)
 _MODULES = {name: module_name(name) for name in (*ENGINES, *SELECTIVE)}
 # The engine that looks at little, and the one that tells by a glance whether its look may promise
 # anything. Near ties deceive a glance: it never promises enough to go without a look. What it
@@ -67,31 +68,17 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     able, others = _candidates(problem, small)
     direct = ENGINES["direct"].load()
     all_pairs, products = direct.forecast(problem), direct.forecast(problem, bytes_serve=False)
-    forecasts: dict[str, Forecast] = {}
-    fastest = math.inf
-    promised: float | None = None
+    looks = _Looks(problem, able, products)
+    looks.take(all_pairs)
     rounded: tuple[Any, ...] = ()
-    in_bytes = all_pairs < _BETTER * products  # as far as is known: whether they serve, data tell
-    for name in able:
-        # The first looks at little. What the others look at depends on what all pairs take.
-        if in_bytes and name != _FIRST and fastest >= all_pairs:
-            in_bytes = False
-            serve, rounded = direct.bytes_serve(problem)
-            all_pairs = all_pairs if serve else products
-        rival = _MUCH * fastest if fastest < all_pairs else all_pairs
-        if name != _FIRST and _GLANCING in able:
-            if promised is None:
-                promised = SELECTIVE[_GLANCING].load().promise(problem, products, rival)
-            if name != _GLANCING:
-                rival = min(rival, _GLANCED * promised)
-            elif promised >= rival:
-                forecasts[name] = Forecast(math.inf)
-                continue
-        forecasts[name] = SELECTIVE[name].load().forecast(problem, products, rival)
-        fastest = min(fastest, forecasts[name].nanoseconds)
-    if in_bytes and all_pairs <= fastest < _BETTER * products:
+    # All pairs may be in bytes: whether those serve, data tell, where something depends on it.
+    may_gain = looks.fastest < _BETTER * products or able not in ([], [_FIRST])
+    if may_gain and all_pairs < _BETTER * products and all_pairs <= looks.fastest:
         serve, rounded = direct.bytes_serve(problem)
-        all_pairs = all_pairs if serve else products
+        if not serve:
+            all_pairs = products
+            looks.take(all_pairs)
+    forecasts = looks.forecasts
     for name, (nanoseconds, _) in forecasts.items():
         others[name] = f"forecast: {nanoseconds / all_pairs:.2g} of the time of all pairs"
         if nanoseconds >= all_pairs:
@@ -102,6 +89,40 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
     if best is None or forecasts[best].nanoseconds >= all_pairs:
         return Choice(ENGINES["direct"], "no other promises to be faster", others, rounded)
     return Choice(SELECTIVE[best], others.pop(best), others, forecasts[best].prepared)
+
+
+class _Looks:
+    """What each of the engines ``able`` promises, by looks at the data as long as they may pay."""
+
+    def __init__(self, problem: Problem, able: list[str], products: float) -> None:
+        self._problem, self._able, self._products = problem, able, products
+        self._promised: float | None = None
+        self._rivals: dict[str, float] = {}
+        self.forecasts: dict[str, Forecast] = {}
+        self.fastest = math.inf
+
+    def take(self, all_pairs: float) -> None:
+        """Look at those that have promised nothing yet, where all pairs take ``all_pairs``."""
+        for name in self._able:
+            if self.forecasts.get(name, _NOTHING).nanoseconds == math.inf:
+                self.forecasts[name] = self._look(name, all_pairs)
+                self.fastest = min(self.fastest, self.forecasts[name].nanoseconds)
+
+    def _look(self, name: str, all_pairs: float) -> Forecast:
+        rival = _MUCH * self.fastest if self.fastest < all_pairs else all_pairs
+        if name != _FIRST and _GLANCING in self._able:
+            if self._promised is None:
+                glancing = SELECTIVE[_GLANCING].load()
+                self._promised = glancing.promise(self._problem, self._products)
+            if name != _GLANCING:
+                rival = min(rival, _GLANCED * self._promised)
+            elif self._promised >= rival:
+                return _NOTHING
+        if rival <= self._rivals.get(name, 0.0):
+            return _NOTHING
+        self._rivals[name] = rival
+        found: Forecast = SELECTIVE[name].load().forecast(self._problem, self._products, rival)
+        return found
 
 
 def _candidates(problem: Problem, small: bool) -> tuple[list[str], dict[str, str]]:

@@ -40,18 +40,18 @@ def glance(problem: Problem) -> float:
     along = centres @ keys.T
     across = np.sqrt(np.maximum(size * size - along * along, 0))
     most = np.where(along >= cosine * size, size, along * cosine + across * sine)
-    most += 8 * (key.shape[1] + 4) * 2.0**-24 * size  # what bounds in float32 leave for rounding
+    most += 4 * (key.shape[1] + 4) * np.finfo(key.dtype).eps * size  # rounding
     return float(np.mean(most >= least[:, None]))
 
 
-def _directions(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+def _directions(rows: NDArray[np.floating]) -> NDArray[np.floating]:
     top = np.abs(rows).max(axis=1, keepdims=True)
-    unit = np.divide(rows, top, out=np.zeros_like(rows), where=top > 0).astype(np.float32)
+    unit = np.divide(rows, top, out=np.zeros_like(rows), where=top > 0)
     size = np.sqrt(np.einsum("ij,ij->i", unit, unit))[:, None]
     return np.divide(unit, size, out=unit, where=size > 0)
 
 
-def _at_most_one(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+def _at_most_one(rows: NDArray[np.floating]) -> NDArray[np.floating]:
     """Divided by their largest number, if it is not 0."""
     top = np.abs(rows).max(initial=0)
-    return (rows / top if top > 0 else rows).astype(np.float32)
+    return rows / top if top > 0 else rows
