@@ -96,7 +96,7 @@ class _Looks:
 
     def __init__(self, problem: Problem, able: list[str], products: float) -> None:
         self._problem, self._able, self._products = problem, able, products
-        self._promised: float | None = None
+        self._promised = math.inf  # by a glance; as yet, or where even that would be in vain
         self._rivals: dict[str, float] = {}
         self.forecasts: dict[str, Forecast] = {}
         self.fastest = math.inf
@@ -111,9 +111,9 @@ class _Looks:
     def _look(self, name: str, all_pairs: float) -> Forecast:
         rival = _MUCH * self.fastest if self.fastest < all_pairs else all_pairs
         if name != _FIRST and _GLANCING in self._able:
-            if self._promised is None:
+            if self._promised == math.inf:
                 glancing = SELECTIVE[_GLANCING].load()
-                self._promised = glancing.promise(self._problem, self._products)
+                self._promised = glancing.promise(self._problem, self._products, rival)
             if name != _GLANCING:
                 rival = min(rival, _GLANCED * self._promised)
             elif self._promised >= rival:

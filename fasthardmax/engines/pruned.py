@@ -110,13 +110,13 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     return Forecast(grouping + all_pairs * (share + narrow * math.sqrt(share)), (prepared,))
 
 
-def promise(problem: Problem, all_pairs: float) -> float:
+def promise(problem: Problem, all_pairs: float, rival: float) -> float:
     """What :func:`forecast` may come to, by a glance that takes a tenth of its time or less.
 
-    Infinite where that would be infinite, whatever the rival.
+    Infinite where that would be infinite.
     """
     grouping = _grouping(problem)
-    if grouping >= all_pairs or not _worth_a_look(problem):
+    if grouping >= min(all_pairs, rival) or not _worth_a_look(problem):
         return math.inf
     share = glance(problem)
     return grouping + all_pairs * (share + _NARROW[problem.dtype.itemsize] * math.sqrt(share))
