@@ -36,6 +36,31 @@ def test_extremes_are_extreme(d: int) -> None:
     np.testing.assert_array_equal(heads[2:], (directions @ columns).argmax(axis=1)[2:])
 
 
+@pytest.mark.parametrize("d", [1, 2, 3, 6])
+def test_farthest_of_each_box_of_directions(d: int) -> None:
+    rng = np.random.default_rng(d)
+    middle, widths, per_side = rng.standard_normal(d), rng.uniform(0.5, 2, d), 3
+    moved = rng.standard_normal((500, d))
+    moved[7], moved[8], moved[9] = middle, np.nan, np.inf
+    best = np.zeros(2 * d * per_side ** (d - 1))
+    heads = np.full(len(best), -1)
+    kernels.farthest(moved, middle, widths, per_side, best, heads)
+    away = (np.delete(moved, [7, 8, 9], axis=0) - middle) / widths
+    face = np.abs(away).argmax(axis=1)
+    top = np.take_along_axis(away, face[:, None], 1)
+    rest = np.array([np.delete(row, f) for row, f in zip(away, face, strict=True)])
+    along = np.minimum((rest / np.abs(top) + 1) / 2 * per_side, per_side - 1).astype(int)
+    box = along @ per_side ** np.arange(d - 1)[::-1]
+    box = box + (2 * face + (top[:, 0] < 0)) * per_side ** (d - 1)
+    square = (away * away).sum(axis=1)
+    expected = np.zeros(len(best))
+    np.maximum.at(expected, box, square)
+    assert np.allclose(best, expected)
+    named = heads[heads >= 0]
+    assert len(np.unique(named)) == len(named) == len(np.unique(box))
+    assert np.allclose((((moved[named] - middle) / widths) ** 2).sum(axis=1), best[best > 0])
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("box", [False, True])
 @pytest.mark.parametrize("d", [1, 2, 3, 4])

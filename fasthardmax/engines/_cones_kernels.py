@@ -14,8 +14,8 @@ from ._processor import VECTOR_BYTES
 from ._vectors import bit_count, lowest_bit
 
 __all__ = [
-    "boxes_around", "collapse", "enlist", "extremes", "outside", "renumber", "select",
-    "tree",
+    "boxes_around", "collapse", "enlist", "extremes", "farthest", "outside", "renumber",
+    "select", "tree",
 ]  # fmt: skip
 
 
@@ -72,6 +72,33 @@ def extremes(columns, directions, start, stop, best):
             if tops[other] > tops[lane]:
                 lane = other
         best[t] = places[lane] + lane
+
+
+@compiled
+def farthest(moved, middle, widths, per_side, best, heads):
+    """Write to ``heads`` the row of ``moved`` farthest from ``middle`` in each box of directions.
+
+    Distances, whose squares raise ``best``, are in ``widths``; ``per_side`` boxes lie along each
+    side of each face of the cube of directions. Rows that are infinitely far are passed over.
+    """
+    n, d = moved.shape
+    away = np.empty(d)
+    for i in range(n):
+        square, face = 0.0, 0
+        for f in range(d):
+            away[f] = (moved[i, f] - middle[f]) / widths[f]
+            square += away[f] * away[f]
+            if abs(away[f]) > abs(away[face]):
+                face = f
+        if not 0 < square < np.inf:
+            continue
+        box = 2 * face + (away[face] < 0)
+        for f in range(d):
+            if f != face:
+                along = int((away[f] / abs(away[face]) + 1) / 2 * per_side)
+                box = box * per_side + min(along, per_side - 1)
+        if square > best[box]:
+            best[box], heads[box] = square, i
 
 
 @compiled

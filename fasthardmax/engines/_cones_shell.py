@@ -30,11 +30,12 @@ __all__ = ["Look", "look", "outer_keys"]
 # Fewer keys are divided at once.
 _WORTH_REDUCING = 2048
 _SAMPLE = 1 << 12
-# About so many of the keys farthest from the middle span the hull; and of so many of a sample, or
-# of all of it at a second look, those that reach farthest in some directions, so many a side of
-# each face of the cube.
+# About so many of the keys farthest from the middle span the hull; and of so many of a sample those
+# that reach farthest in some directions, so many a side of each face of the cube. At a second look
+# it is the farthest of each box of directions, again so many a side, of so many keys.
 _FARTHEST, _SOME_FAR = 512, 1 << 10
-_SIDES, _SIDES_AGAIN = {1: 1, 3: 6, 4: 3, 5: 2, 6: 1}, {1: 1, 3: 12, 4: 4, 5: 3, 6: 2}
+_SIDES, _SIDES_AGAIN = {1: 1, 3: 6, 4: 3, 5: 2, 6: 1}, {1: 1, 3: 16, 4: 6, 5: 3, 6: 2}
+_MANY = 1 << 17
 # Boxes looked at on each face. A ball that leaves few keys will do, and where it leaves nearly all
 # so does every other body (29 kinds of points, d = 3 to 6); else a quarter of the boxes tells which
 # other may do better. One that leaves more than half is no use.
@@ -51,7 +52,6 @@ class Look(NamedTuple):
     """What a sample of keys tells: a body that fits, or None if it leaves many keys outside."""
 
     slant: Slant
-    spanning: NDArray[np.float64]
     body: Body | None
     left: float  # the share outside
 
@@ -63,9 +63,12 @@ def look(
     n, d = keys.shape
     if n <= _WORTH_REDUCING:
         return None
-    slant = find_slant(keys[:: max(1, n // _SAMPLE)])
+    some = np.ascontiguousarray(keys[:: max(1, n // _SAMPLE)])
+    slant = find_slant(some)
     margin = (exponent, *slant.margins(relative, absolute))
-    some, frames, spanning = _sample(keys, slant, _SIDES[d], _SOME_FAR, num_threads)
+    moved = slant.moved(some)
+    frames = find_frames(moved, slant)
+    spanning = _spanning(keys, moved, frames, num_threads)
 
     def fit(kind: int, most: int) -> tuple[float, Body]:
         body = _body(spanning, frames, kind, margin, most, num_threads)
@@ -75,7 +78,7 @@ def look(
     if _FEW < left < _HOPELESS:
         _, other = min((fit(kind, _BOXES[d] // 4) for kind in (WIDE_BALL, BOX)), key=itemgetter(0))
         left, body = min((left, body), fit(other.kind, _BOXES[d]), key=itemgetter(0))
-    return Look(slant, spanning, body if left < _WORTH_IT else None, left)
+    return Look(slant, body if left < _WORTH_IT else None, left)
 
 
 def outer_keys(
@@ -90,7 +93,7 @@ def outer_keys(
     seen = seen or look(keys, exponent, relative, absolute, num_threads)
     if seen is None:
         return np.arange(len(keys))
-    slant, spanning, body, _ = seen
+    slant, body, _ = seen
     if body is None:
         return losing_nowhere(keys, exponent, relative, absolute / 2, slip, num_threads)
     kept = outside(keys, body, num_threads)
@@ -98,39 +101,25 @@ def outer_keys(
         # Without those in the middle a sample tells better how far the keys range.
         rest = rows_of(keys, kept)
         d = keys.shape[1]
-        _, frames, more = _sample(rest, slant, _SIDES_AGAIN[d], len(rest), num_threads)
+        frames = find_frames(slant.moved(rest[:: max(1, len(rest) // _SAMPLE)]), slant)
+        spanning = _farthest(rest[:: -(-len(rest) // _MANY)], frames, _SIDES_AGAIN[d])
         margin = (exponent, *slant.margins(relative, absolute))
-        spanning = np.concatenate([spanning, more])
         body = _body(spanning, frames, WIDE_BALL, margin, _BOXES_AGAIN[d], num_threads)
         kept = kept[outside(rest, body, num_threads)]
     return kept
 
 
-def _sample(
-    keys: NDArray[Any], slant: Slant, per_side: int, most: int, num_threads: int
-) -> tuple[NDArray[Any], Frames, NDArray[np.float64]]:
-    """A sample of the keys, its frames, and moved keys that span the hull of all.
-
-    See :func:`_spanning`.
-    """
-    some = np.ascontiguousarray(keys[:: max(1, len(keys) // _SAMPLE)])
-    moved = slant.moved(some)
-    frames = find_frames(moved, slant)
-    return some, frames, _spanning(keys, moved, frames, per_side, most, num_threads)
-
-
 def _spanning(
-    keys: NDArray[Any], moved: NDArray[np.float64], frames: Frames, per_side: int, most: int,
-    num_threads: int,
-) -> NDArray[np.float64]:  # fmt: skip
+    keys: NDArray[Any], moved: NDArray[np.float64], frames: Frames, num_threads: int
+) -> NDArray[np.float64]:
     """Outer keys, moved: those farthest from the middle of the first frame, and some of a sample.
 
     Where keys fill a ball, the former may all lie at the ends of one axis, a bit longer in widths.
-    The latter are the best, of ``most`` of the sample, in directions: ``per_side`` of each face.
+    The latter are the best of the farther ones in some directions.
     """
     middle, widths = frames.place(BALL, 0)
     norms = distances(moved, middle, widths)
-    n, few = len(moved), min(len(moved), most)
+    n, few = len(moved), min(len(moved), _SOME_FAR)
     k = max(1, n * _FARTHEST // len(keys))
     by_norm = np.argpartition(norms, (n - few, n - k))
     radius = norms[by_norm[n - k]] * (1 - 2.0**-8)  # rounding must not leave none
@@ -139,16 +128,27 @@ def _spanning(
     some = rows_of(moved, by_norm[n - few :])
     with np.errstate(all="ignore"):
         columns = columns_of((some - middle) / widths, LANES)
-    directions = _directions(moved.shape[1], per_side)
+    directions = _directions(moved.shape[1])
     heads = np.empty(len(directions), np.int64)
     kernels.extremes(columns, directions, 0, len(directions), heads)
     heads[heads >= len(some)] = 0
     return np.concatenate([frames.slant.moved(rows_of(keys, far)), rows_of(some, heads)])
 
 
+def _farthest(keys: NDArray[Any], frames: Frames, per_side: int) -> NDArray[np.float64]:
+    """The farthest keys, moved, of equal boxes of directions from the middle of the first frame."""
+    moved = frames.slant.moved(keys)
+    d = moved.shape[1]
+    heads = np.zeros(2 * d * per_side ** (d - 1), np.int64)
+    with np.errstate(all="ignore"):
+        kernels.farthest(moved, *frames.place(BALL, 0), per_side, np.zeros(len(heads)), heads)
+    return rows_of(moved, np.unique(heads))
+
+
 @cache
-def _directions(d: int, per_side: int) -> NDArray[np.float64]:
+def _directions(d: int) -> NDArray[np.float64]:
     """The centres of equal boxes on all faces of the cube of directions."""
+    per_side = _SIDES[d]
     steps = (2 * np.arange(per_side) + 1) / per_side - 1
     boxes = np.array(list(itertools.product(steps, repeat=d - 1)))
     faces = [np.insert(boxes, f, side, axis=1) for f in range(d) for side in (1.0, -1.0)]
