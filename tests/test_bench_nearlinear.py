@@ -160,13 +160,13 @@ def small_grids(monkeypatch):
     listed = [cloud(n=400), cloud("all equal", n=400), cloud(n=400, d=8)]
     monkeypatch.setattr(cases, "near_linear", lambda quick: iter(listed))
     effort = Effort(rounds=2, call_seconds=0.05, oracle=1e9)
-    monkeypatch.setattr(searching, "_QUICK", effort)
+    monkeypatch.setattr(searching, "_FULL", effort)
 
 
 def test_section_races_everyone_and_says_who_cannot(small_grids):
     names = ["auto", "cones", "ckdtree", "hull"]
     with Track(TINY) as track:
-        records = list(SECTIONS["near-linear"](Field(track, names, 2, quick=True)))
+        records = list(SECTIONS["near-linear"](Field(track, names, 2, quick=False)))
         descriptions = track.descriptions
     easy, equal, wide = (
         [r for r in records if (r["case"]["kind"], r["case"]["d"]) == cell]
