@@ -130,7 +130,9 @@ def test_the_data_decide(load):
     assert chosen(problem_of(rng.standard_normal((10_000, 64)))) == "direct"
 
 
-@pytest.mark.parametrize(("n_batch", "n", "d"), [(2000, 128, 2), (200, 1000, 3), (100, 1000, 8)])
+@pytest.mark.parametrize(
+    ("n_batch", "n", "d"), [(2000, 128, 2), (200, 1000, 3), (100, 1000, 8), (30, 4000, 2)]
+)
 def test_each_cloud_of_a_batch_takes_an_index_of_its_own(load, n_batch, n, d):
     load("direct", *SELECTIVE)
     clouds = np.random.default_rng(0).standard_normal((n_batch, n, d))
@@ -196,6 +198,12 @@ def test_a_glance_tells_clusters_from_a_sphere(dtype, scale):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_a_glance_sees_near_ties(dtype):
     assert glance(problem_of(ulp_neighbours(20_000, 3, dtype))) > 0.9
+
+
+def test_a_glance_sees_float64_as_it_is():
+    points = np.random.default_rng(0).standard_normal((20_000, 16)) + 1e6
+    assert glance(problem_of(points)) < 0.1
+    assert glance(problem_of(points.astype(np.float32))) > 0.9, "rounding decides"
 
 
 def test_a_glance_at_degenerate_points():

@@ -173,9 +173,9 @@ def build(
 
 
 def look(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> shell.Look | None:
-    """What :func:`build` begins with, which tells how long the rest takes; None for few features.
+    """What :func:`build` begins with, which tells how long the rest takes; O(n), and some 2 ms.
 
-    And for few keys. O(n), and some 2 ms.
+    None for few features or few keys.
     """
     d = keys.shape[1]
     if d < 3 or float(peak.max()) == 0:

@@ -140,8 +140,7 @@ def _farthest(keys: NDArray[Any], frames: Frames, per_side: int) -> NDArray[np.f
     moved = frames.slant.moved(keys)
     d = moved.shape[1]
     heads = np.zeros(2 * d * per_side ** (d - 1), np.int64)
-    with np.errstate(all="ignore"):
-        kernels.farthest(moved, *frames.place(BALL, 0), per_side, np.zeros(len(heads)), heads)
+    kernels.farthest(moved, *frames.place(BALL, 0), per_side, np.zeros(len(heads)), heads)
     return rows_of(moved, np.unique(heads))
 
 
