@@ -16,6 +16,7 @@ from fasthardmax.engines._forecast import Forecast
 from fasthardmax.engines._pruned_glance import glance
 
 from .clouds import DTYPES, ulp_neighbours
+from .hard_clouds import HARD
 
 SCRIPT = """
 import sys
@@ -232,7 +233,9 @@ def test_a_glance_decides_who_looks(load, monkeypatch, promised, longest, looks,
     monkeypatch.setattr(
         longest_engine,
         "forecast",
-        lambda _, __, rival: Forecast(longest if rival > longest else np.inf),
+        lambda _, __, rival, others: Forecast(
+            longest if min(rival, others(longest)) > longest else np.inf
+        ),
     )
     looked = []
     monkeypatch.setattr(
@@ -240,6 +243,21 @@ def test_a_glance_decides_who_looks(load, monkeypatch, promised, longest, looks,
     )
     assert chosen(problem(20_000, 8)) == expected
     assert bool(looked) == looks
+
+
+def test_no_glance_where_another_promises_less_than_it_can(load, monkeypatch):
+    load("direct", "longest", "pruned")
+    monkeypatch.setattr(pruned_engine, "glance", lambda _: pytest.fail("it was taken"))
+    assert chosen(problem_of(HARD["heavy tails"](20_000, 8, DTYPES[1]))) == "longest"
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_queries_that_are_asked_again_are_counted_without_bytes(load, seed):
+    """Those of collinear points nearly tie with many keys."""
+    load("direct", "longest", "pruned")
+    rng = np.random.default_rng(seed)
+    along, direction, middle = (rng.standard_normal(shape) for shape in ((20_000, 1), 16, 16))
+    assert chosen(problem_of(along * direction + middle)) == "pruned"
 
 
 @pytest.mark.parametrize(

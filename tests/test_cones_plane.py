@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from fasthardmax.index import HardmaxIndex
 from fasthardmax.numerics import canonical_scores
 
 from .clouds import DTYPES, Array, DType, ball, circle, gaussian, lattice, seeded
+from .compare import assert_same_bits
 from .cones_clouds import HARD
 from .test_cones import _check
 
@@ -184,6 +187,17 @@ def test_a_key_on_two_faces_is_one_candidate() -> None:
     assert HardmaxIndex(corners).n_candidates == 4
     index = cones.build(corners, np.ones(2), 1)
     assert len(index.candidates) > 4
+
+
+@pytest.mark.parametrize("kind", [gaussian, circle], ids=["gaussian", "circle"])
+def test_a_look_serves_the_search(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = kind(30_000, 2, DTYPES[1]) if kind is gaussian else kind(30_000, DTYPES[1])
+    problem = self_attention(points[None], points[None], 2)
+    (seen,) = cones.forecast(problem, np.inf).prepared
+    assert (seen.left < 0.01) == (kind is gaussian)
+    expected = cones.run(problem)
+    monkeypatch.setattr(_cones_polygon, "look", lambda *_: pytest.fail("it looks twice"))
+    assert_same_bits(cones.run(problem, seen).mean, expected.mean, "mean")
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])

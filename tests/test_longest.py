@@ -140,6 +140,31 @@ def test_a_look_serves_the_search() -> None:
     assert_same_bits(longest.run(problem, start).mean, direct.run(problem).mean, "mean")
 
 
+@pytest.mark.parametrize(("rival", "n_measured"), [(0.0, 1), (np.inf, 2)])
+def test_another_engine_may_end_a_look_before_all_keys_are_measured(
+    monkeypatch: pytest.MonkeyPatch, rival: float, n_measured: int
+) -> None:
+    points = gaussian(30_000, 8, DTYPES[1])[None]
+    problem = self_attention(points, points, 2)
+    measured, promised = [], []
+
+    def measure(key: Array, *rest: Any) -> Any:
+        measured.append(key)
+        return _longest_keys.measure(key, *rest)
+
+    def others(least: float) -> float:
+        promised.append(least)
+        return rival
+
+    monkeypatch.setattr(longest, "measure", measure)
+    all_pairs = direct.forecast(problem)
+    found = longest.forecast(problem, all_pairs, others=others).nanoseconds
+    assert np.isinf(found) == (rival == 0)
+    assert len(measured) == n_measured
+    assert len(promised) == 1
+    assert 0 < promised[0] < all_pairs
+
+
 def test_small_problems_are_not_looked_at() -> None:
     assert np.isinf(_forecast(gaussian(5000, 8, DTYPES[1])))
 

@@ -35,7 +35,7 @@ _MODULES = {name: module_name(name) for name in (*ENGINES, *SELECTIVE)}
 # The engine that looks at little, and the one that tells by a glance whether its look may promise
 # anything. Near ties deceive a glance: it never promises enough to go without a look. What it
 # promises takes at least twice as long, as mostly measured: another engine may be looked at for
-# that.
+# that, unless the first of its look already promises less than the glancing one's least.
 _FIRST, _GLANCING, _GLANCED = "cones", "pruned", 2.0
 _spent = 0
 
@@ -110,19 +110,25 @@ class _Looks:
 
     def _look(self, name: str, all_pairs: float) -> Forecast:
         rival = _MUCH * self.fastest if self.fastest < all_pairs else all_pairs
-        if name != _FIRST and _GLANCING in self._able:
-            if self._promised == math.inf:
-                glancing = SELECTIVE[_GLANCING].load()
-                self._promised = glancing.promise(self._problem, self._products, rival)
-            if name != _GLANCING:
-                rival = min(rival, _GLANCED * self._promised)
-            elif self._promised >= rival:
-                return _NOTHING
+        if name == _GLANCING and self._glance(rival) >= rival:
+            return _NOTHING
+        others: tuple[Any, ...] = ()
+        if name not in (_FIRST, _GLANCING):
+            rival = min(rival, _GLANCED * self._promised)
+            others = (lambda least: _GLANCED * self._glance(min(rival, least)),)
         if rival <= self._rivals.get(name, 0.0):
             return _NOTHING
         self._rivals[name] = rival
-        found: Forecast = SELECTIVE[name].load().forecast(self._problem, self._products, rival)
+        engine = SELECTIVE[name].load()
+        found: Forecast = engine.forecast(self._problem, self._products, rival, *others)
         return found
+
+    def _glance(self, rival: float) -> float:
+        """What the engine that glances promises, infinite where that is more than ``rival``."""
+        if self._promised == math.inf and _GLANCING in self._able:
+            glancing = SELECTIVE[_GLANCING].load()
+            self._promised = glancing.promise(self._problem, self._products, rival)
+        return self._promised
 
 
 def _candidates(problem: Problem, small: bool) -> tuple[list[str], dict[str, str]]:

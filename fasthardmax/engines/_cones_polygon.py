@@ -6,7 +6,7 @@ A polygon of a sample first; where many keys are left, once more one of theirs, 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,12 @@ from .._threads import for_each_range
 from . import _cones_edges as edging
 from . import _cones_kernels as kernels
 from ._arrays import columns_of, readonly, rows_of
-from ._cones_margins import margins
 from ._cones_shear import find_slant
 from ._cones_vectors import LANES
 
-__all__ = ["outer_keys", "share_left"]
+__all__ = ["Look", "look", "outer_keys"]
 
-_SAMPLE, _SOME_TRIED = 1 << 12, 1 << 10
+_SAMPLE = 1 << 12
 # Fewer keys are swept at once, and fewer left over are not reduced again.
 _WORTH_REDUCING, _WORTH_ANOTHER = 1 << 11, 1 << 10
 _CORNERS, _CORNERS_AGAIN = 16, 64  # at most
@@ -30,34 +29,41 @@ _ROWS = 1 << 16
 _FARTHEST = 900  # binary orders: scales and their products stay normal numbers
 
 
-def outer_keys(
-    keys: NDArray[Any], exponent: int, relative: float, absolute: float, slip: float,
-    num_threads: int,
-) -> NDArray[np.int64]:  # fmt: skip
-    """As of ``_cones_shell.py``, for keys (n, 2)."""
+class Look(NamedTuple):
+    """What a sample of keys tells: a polygon that fits, without edges where none does."""
+
+    edges: NDArray[np.float64]
+    left: float  # the share outside
+
+
+def look(keys: NDArray[Any], exponent: int, relative: float, absolute: float) -> Look | None:
+    """Find a polygon, in some 0.2 ms; None for so few keys that they are swept at once.
+
+    The margins are those of ``_cones_margins.margins``, ``absolute`` times P.
+    """
     n = len(keys)
     if n <= _WORTH_REDUCING or abs(exponent) > _FARTHEST:
-        return np.arange(n)
-    margin = (relative, float(np.ldexp(absolute, exponent)))
+        return None
     some = readonly(np.ascontiguousarray(keys[:: max(1, n // _SAMPLE)]))
-    edges = _polygon(some, _CORNERS, *margin)
-    if not len(edges) or len(_outside(some, edges, relative, 1)) > _HOPELESS * len(some):
-        return np.arange(n)
-    kept = _outside(keys, edges, relative, num_threads)
+    edges = _polygon(some, _CORNERS, relative, float(np.ldexp(absolute, exponent)))
+    return Look(edges, len(_outside(some, edges, relative, 1)) / len(some) if len(edges) else 1.0)
+
+
+def outer_keys(
+    keys: NDArray[Any], exponent: int, relative: float, absolute: float, slip: float,
+    num_threads: int, seen: Look | None = None,
+) -> NDArray[np.int64]:  # fmt: skip
+    """As of ``_cones_shell.py``, for keys (n, 2)."""
+    seen = seen or look(keys, exponent, relative, absolute)
+    if seen is None or seen.left > _HOPELESS:
+        return np.arange(len(keys))
+    kept = _outside(keys, seen.edges, relative, num_threads)
     if len(kept) > _WORTH_ANOTHER:
         left = readonly(rows_of(keys, kept))
-        edges = _polygon(left, _CORNERS_AGAIN, *margin)
+        edges = _polygon(left, _CORNERS_AGAIN, relative, float(np.ldexp(absolute, exponent)))
         if len(edges):
             kept = kept[_outside(left, edges, relative, num_threads)]
     return kept
-
-
-def share_left(keys: NDArray[Any]) -> float:
-    """As of ``_cones_losing.py``, for keys (n, 2); it takes some 0.1 ms."""
-    some = readonly(np.ascontiguousarray(keys[:: max(1, len(keys) // _SOME_TRIED)]))
-    relative, _, _ = margins(2, keys.dtype)
-    edges = _polygon(some, _CORNERS, relative, 0.0)
-    return len(_outside(some, edges, relative, 1)) / len(some) if len(edges) else 1.0
 
 
 def _polygon(

@@ -19,10 +19,8 @@ from . import _cones_packs as packing
 from . import _cones_search as search
 from . import _cones_ties as tied
 from ._arrays import readonly
-from ._cones_index import MAX_FEATURES, ConeIndex, build, look
+from ._cones_index import MAX_FEATURES, ConeIndex, Look, build, look
 from ._cones_losing import share_left
-from ._cones_polygon import share_left as share_left_in_plane
-from ._cones_shell import Look
 from ._forecast import Forecast, n_cores
 
 __all__ = [
@@ -121,9 +119,11 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     k = problem.key_of[0]
     key = problem.key[k]
     seen = look(key, problem.key_peak[k], problem.num_threads)
-    if seen is not None and seen.left < _HALF:
-        return Forecast(least + n_keys * _BUILD_ROUND[d] * seen.left, (seen,))
-    left = share_left_in_plane(key) if d == 2 else share_left(key)
+    left = 1.0 if seen is None else seen.left
+    if d > 2:
+        if left < _HALF:
+            return Forecast(least + n_keys * _BUILD_ROUND[d] * left, (seen,))
+        left = share_left(key)
     return Forecast(least + n_keys * _BUILD_HARD[d] * left * left * min(1, 2 * left), (seen,))
 
 

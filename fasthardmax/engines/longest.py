@@ -12,7 +12,7 @@ Matrix Product* (SIGMOD 2015), section 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -116,22 +116,33 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
     return indices
 
 
-def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> Forecast:
+def forecast(
+    problem: Problem, all_pairs: float, rival: float = math.inf,
+    others: Callable[[float], float] = lambda _: math.inf,
+) -> Forecast:  # fmt: skip
     """About how many nanoseconds :func:`run` takes on one core, infinite where it may be too many.
 
     Some queries of the first batch entry are asked among some keys and, if that promises to take
-    less than ``rival``, among the longest. That costs O(S d).
+    less than ``rival``, among the longest. That costs O(S d). In between ``others`` is asked what
+    another engine may take, given what is promised by then.
     """
     if problem.n_pairs * (problem.n_features + 2) < _WORTH_A_LOOK:
         return Forecast(math.inf)
-    nanoseconds, start = _look(problem, 0, min(rival, all_pairs) / problem.n_batch)
+    n = problem.n_batch
+    nanoseconds, start = _look(
+        problem, 0, min(rival, all_pairs) / n, lambda least: others(least * n) / n
+    )
     return Forecast(nanoseconds * problem.n_batch, (start,) if start else ())
 
 
-def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Start | None]:
+def _look(
+    problem: Problem, b: int, rival: float = math.inf,
+    others: Callable[[float], float] = lambda _: math.inf,
+) -> tuple[float, Start | None]:  # fmt: skip
     """How many nanoseconds entry ``b`` takes on one core, and where to start.
 
-    Infinite, and None, where it may take longer than ``rival``, or where lengths say nothing.
+    Infinite, and None, where it may take longer than ``rival`` or ``others``, or where lengths say
+    nothing.
     """
     k, n_queries, n_keys = int(problem.key_of[b]), problem.n_queries, problem.n_keys
     key, some, rows = problem.key[k], at_most(_KEYS, n_keys), at_most(_QUERIES, n_queries)
@@ -139,8 +150,9 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
     middle = find_middle(problem, k, sample)
     cores = n_cores(problem.num_threads)
     fixed = _CALL * cores + key.size * _NUMBER
-    work = _Work(n_queries, n_keys, *direct.costs(problem), _ROUND * cores)
-    if middle is None or fixed + n_queries * (_ASK + work.query) > rival:
+    costs = direct.costs(problem)
+    work = _Work(n_queries, n_keys, costs, costs, _ROUND * cores)
+    if middle is None or fixed + n_queries * (_ASK + costs[1]) > rival:
         return math.inf, None
     bare = problem._replace(value=problem.value[..., :0])
     lengths = measure(sample, middle, 1)
@@ -151,6 +163,9 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
         growth = math.sqrt(math.log(n_keys) / math.log(len(some)))
         reach = np.minimum(growth * reach, (reach + lengths.some[-1]) / 2)
     radius, rest = _aim(reach, lengths, work)
+    if fixed + rest > rival:
+        return math.inf, None
+    rival = min(rival, others(fixed + rest))
     if fixed + rest > rival:
         return math.inf, None
     lengths = measure(key, middle, problem.num_threads)
@@ -165,20 +180,23 @@ def _look(problem: Problem, b: int, rival: float = math.inf) -> tuple[float, Sta
         if radius >= before:
             break
     part = _part(bare, b, None, _longer(lengths, radius))
+    # Where bytes serve at all, they may not for queries that must be asked again.
+    in_floats = direct.costs(problem, bytes_serve=False)
+    work = work._replace(again=in_floats)
     if not direct.bytes_serve(part)[0]:
-        work = _Work(n_queries, n_keys, *direct.costs(problem, bytes_serve=False), work.again)
-        radius, rest = _aim(reach, lengths, work)
+        work = work._replace(once=in_floats)
+    radius, rest = _aim(reach, lengths, work)
     return fixed + rest, Start(lengths, radius)
 
 
 class _Work(NamedTuple):
-    """What is to be done for some queries."""
+    """What is to be done for some queries, in nanoseconds of a core."""
 
     n_queries: int
     n_keys: int
-    pair: float  # nanoseconds of a core for each
-    query: float  # and for each query beside
-    again: float  # and for another round
+    once: tuple[float, float]  # for each pair, and for each query beside
+    again: tuple[float, float]  # the same for those asked again
+    another: float  # for another round
 
 
 def _aim(reach: NDArray[np.float64], lengths: Lengths, work: _Work) -> tuple[float, float]:
@@ -194,8 +212,10 @@ def _aim(reach: NDArray[np.float64], lengths: Lengths, work: _Work) -> tuple[flo
     if n < work.n_queries:
         left += 0.5 / n  # beyond the sample some will need more
     left[share == 1] = 0
-    once = _ASK + work.query + work.pair * work.n_keys * share
-    cost = work.n_queries * (once + left * once[-1]) + work.again * (left > 0)
+    (pair, query), (pair_again, query_again) = work.once, work.again
+    once = _ASK + query + pair * work.n_keys * share
+    again = _ASK + query_again + pair_again * work.n_keys * share[-1]
+    cost = work.n_queries * (once + left * again) + work.another * (left > 0)
     best = int(np.argmin(cost))
     return float(radius[best]), float(cost[best])
 
@@ -219,7 +239,8 @@ def _ask_all(
         yield _ask(problem, b, rows, None, None, whole)
         return
     lengths, radius = start
-    work = _Work(0, problem.n_keys, *direct.costs(problem), _ROUND * n_cores(problem.num_threads))
+    costs, another = direct.costs(problem), _ROUND * n_cores(problem.num_threads)
+    work = _Work(0, problem.n_keys, costs, costs, another)
     for turn in range(_ROUNDS + 1):
         asked = _ask(problem, b, rows, _longer(lengths, radius), lengths.middle, whole, radius)
         yield asked
