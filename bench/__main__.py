@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 
 from fasthardmax._validate import check_threads
@@ -138,7 +139,7 @@ def _machine(cores: int) -> dict[str, Any]:
         lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
         model = next((v.strip() for k, _, v in lines if k.strip() == "model name"), model)
     return {
-        "processor": model,
+        "processor": f"{model} ({llvm.get_host_cpu_name()})",
         "cores": cores,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

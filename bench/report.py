@@ -35,13 +35,8 @@ _MARKERS = ("<!-- bench -->", "<!-- /bench -->")
 
 def render(results: dict[str, Any]) -> str:
     """The report on one run, without figures."""
-    machine = results["machine"]
-    where = (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python "
-        f"{machine['python']}, {results['started']}{', quick' if results['quick'] else ''}"
-    )
     parts: list[tuple[str, str]] = [
-        (f"Run on {where}", tables.ceilings(results)),
+        (f"Run on {_where(results)}", tables.ceilings(results)),
         ("Contestants", tables.contestants(results)),
         *((f"10^9 pairs per second: {kind} points, {dtype}", tables.speed(results, kind, dtype))
           for kind in ("gaussian", "clustered") for dtype in ("float32", "float64")),
@@ -81,6 +76,7 @@ def short(directory: Path) -> str:
     parts = []
     if (results := _read(directory / RESULTS)) is not None:
         parts += [
+            f"On {_where(results)}:\n",
             tables.speed_by_d(results),
             search_tables.summary(results),
             depth_tables.summary(results),
@@ -123,6 +119,14 @@ def put_between_markers(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}")
     aside.write_text(f"{before}{opening}\n\n{text}\n{closing}{after}")
     os.replace(aside, path)
+
+
+def _where(results: dict[str, Any]) -> str:
+    machine = results["machine"]
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python "
+        f"{machine['python']}, {results['started']}{', quick' if results['quick'] else ''}"
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

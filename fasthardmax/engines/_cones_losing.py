@@ -17,7 +17,7 @@ from .._threads import for_each_range
 from . import _cones_walls as walling
 from ._arrays import powers, readonly, rows_of, scaled
 from ._cones_margins import margins
-from ._cones_shear import find_slant
+from ._cones_shear import Slant, find_slant
 from ._distinct import distinct_keys
 
 __all__ = ["losing_nowhere", "share_left"]
@@ -32,10 +32,10 @@ _FEW_LEFT = 0.1  # no smaller boxes are tried on a sample
 _ROWS = 1 << 16
 
 
-def share_left(keys: NDArray[Any]) -> float:
+def share_left(keys: NDArray[Any], slant: Slant | None = None) -> float:
     """The share of a sample of ``keys`` that may win in some of a few boxes; it takes some 1 ms.
 
-    Where it is small, few cells are divided for long.
+    Where it is small, few cells are divided for long. ``slant`` is theirs, if it is known.
     """
     n, d = keys.shape
     some = np.ascontiguousarray(keys[:: max(1, n // _SOME_TRIED)])
@@ -45,7 +45,7 @@ def share_left(keys: NDArray[Any]) -> float:
         return n_distinct / n_looked_at
     relative, _, slip = margins(d, keys.dtype)
     share = 1.0
-    moved = find_slant(some).moved(some)
+    moved = (slant or find_slant(some)).moved(some)
     exponent = math.frexp(float(np.abs(moved).max()))[1]
     for per_side in _LOSING[d][:2]:
         boxes = _boxes(moved, per_side, exponent, relative, 0.0, slip)

@@ -17,6 +17,7 @@ from .._threads import for_each_range
 from . import _cones_open as opened
 from . import _cones_packs as packing
 from . import _cones_search as search
+from . import _cones_shell as shell
 from . import _cones_ties as tied
 from ._arrays import readonly
 from ._cones_index import MAX_FEATURES, ConeIndex, Look, build, look
@@ -123,7 +124,7 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     if d > 2:
         if left < _HALF:
             return Forecast(least + n_keys * _BUILD_ROUND[d] * left, (seen,))
-        left = share_left(key)
+        left = share_left(key, seen.slant if isinstance(seen, shell.Look) else None)
     return Forecast(least + n_keys * _BUILD_HARD[d] * left * left * min(1, 2 * left), (seen,))
 
 
