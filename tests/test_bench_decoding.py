@@ -290,7 +290,9 @@ def test_report_holds_tables_and_figure(results, tmp_path):
         assert f"## Decoding, {title}" in text
     assert "](decoding.png)" in text
     assert (tmp_path / "decoding.png").read_bytes().startswith(b"\x89PNG")
-    assert "µs, one step of 19 heads" in report.short(tmp_path)
+    short = report.short(tmp_path)
+    assert short.startswith("On P, 2 cores, S, Python 3, ")
+    assert "µs, one step of 19 heads" in short
 
 
 def test_every_decoder_has_a_style_in_the_figure():

@@ -13,7 +13,8 @@ import fasthardmax as fh
 from fasthardmax._assemble import attention_problem
 from fasthardmax.engines import _direct_plan, _pruned_bytes, direct
 from fasthardmax.engines._byte_products import MULTIPLIES_BYTES, QUERY_RANGE
-from fasthardmax.engines._rough import HALF_RANGE, pack_rough, round_keys
+from fasthardmax.engines._rough import lengths_of, pack_rough, round_keys, scales_of
+from fasthardmax.engines._rounding import HALF_RANGE
 
 from .compare import assert_same_bits
 
@@ -182,7 +183,7 @@ def test_bytes_alone_would_be_wrong(dtype: np.dtype[Any], monkeypatch: pytest.Mo
     expected = fh.hardmax_winners(query, key, engine="reference")
     monkeypatch.setattr(_direct_plan, "block_size", lambda n_keys, d, itemsize: 1)
     monkeypatch.setattr(direct, "screening_slack", lambda d, dtype: (0.0, 0.0))
-    monkeypatch.setattr(direct, "_lengths", lambda *_: np.zeros((1, 2), dtype))
+    monkeypatch.setattr(direct, "lengths_of", lambda *_: np.zeros((1, 2), dtype))
     found = fh.hardmax_winners(query, key, engine="direct")
     assert not np.array_equal(found.first, expected.first)
 
@@ -224,20 +225,19 @@ def _rounded(query: Array, key: Array, i0: int = 0) -> _Rounded:
     dtype, d, lanes = query.dtype, query.shape[1], len(query) - i0
     words, width = -(-d // 4), -(-lanes // 16) * 16
     peak = np.abs(key).max(axis=0, keepdims=True)
-    inverse = dtype.type(HALF_RANGE) / peak.max()
+    inverse, unit, least = scales_of(peak.max(axis=1))
     rounded = np.empty((1, len(key), 4 * words), np.uint8)
     kept, missed = np.zeros((2, -(-len(key) // 64)), np.int64)
-    _round_keys(key[None], np.array([inverse], dtype), rounded, kept, missed)
-    near, far = direct._lengths(kept[None], missed[None], d, dtype)[0]
+    _round_keys(key[None], inverse, rounded, kept, missed)
+    near, far = lengths_of(kept[None], missed[None], d, dtype)[0]
     panel, offset = np.zeros((1, words * width), np.int32), np.zeros((1, width), np.int32)
     scale, reach, doubt = np.zeros((3, 1, width), dtype)
-    least = np.maximum(1, HALF_RANGE * inverse).astype(dtype) * direct._least_peak(dtype)
-    bounds = tuple(dtype.type(b) for b in (least, 1 / inverse, near, far))
+    bounds = (least[0], unit[0], near, far)
     _pack(query, i0, lanes, bounds, peak, panel, offset, scale, reach, doubt)
     queries = panel.reshape(-1, width).T.copy().view(np.int8)[:lanes].astype(np.int64)
     keys = rounded[0, :, :d].astype(np.int64) - 128
     places = (a[0, :lanes] for a in (offset, scale, reach, doubt))
-    return _Rounded(inverse, near, far, keys, queries[:, :d], queries[:, d:], *places)
+    return _Rounded(inverse[0], near, far, keys, queries[:, :d], queries[:, d:], *places)
 
 
 @pytest.mark.parametrize("kind", KINDS)

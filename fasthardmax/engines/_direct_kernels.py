@@ -303,7 +303,7 @@ def _attend_turn(slot, number, inputs, masks, plan, places, outputs, rough):
 
 
 @part
-def _turn_turn(slot, number, key, rows, turned):
+def _turn_some(slot, number, key, rows, turned):
     """Turn some keys of one entry of the batch, if any are."""
     n_turned = turned.shape[1] * turned.shape[3]
     if n_turned > 0:
@@ -317,7 +317,7 @@ def _turn_turn(slot, number, key, rows, turned):
 def _prepare_turn(slot, number, key, inverse, rows, rounded, kept, missed, turned):
     """Round some keys of one entry of the batch, and turn them."""
     round_keys(slot, number, key, inverse, rows, rounded, kept, missed)
-    _turn_turn(slot, number, key, rows, turned)
+    _turn_some(slot, number, key, rows, turned)
 
 
 @compiled
@@ -339,7 +339,7 @@ def attend(
     ``unturned``, in so many turns of some ``rows``, they come first.
     """
     if unturned > 0:
-        share_turns(run_job, n_helpers, 0, unturned, _turn_turn, (inputs[1], rows, inputs[9]))
+        share_turns(run_job, n_helpers, 0, unturned, _turn_some, (inputs[1], rows, inputs[9]))
     share_turns(
         run_job,
         n_helpers,

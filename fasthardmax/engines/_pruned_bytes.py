@@ -13,7 +13,7 @@ from . import _pruned_rough
 from ._arrays import readonly
 from ._byte_products import BYTES_GAIN, MULTIPLIES_BYTES
 from ._decide import MOST_BLOCKS
-from ._rough import HALF_RANGE, rounding_length
+from ._rough import least_peak, lengths_of, scales_of
 from ._vectors import panel_of_sums
 
 __all__ = ["Rough", "room_for_rough", "round_keys"]
@@ -33,28 +33,24 @@ class Rough(NamedTuple):
 
 def round_keys(problem: Problem, k: int) -> Rough | None:
     """The keys of entry ``k`` in bytes, where that may pay."""
-    n, d, number = problem.n_keys, problem.n_features, problem.dtype.type
-    tiny = float(np.finfo(problem.dtype).tiny) * 2.0**20  # scales are far from under- and overflow
-    peak = problem.key_peak[k].max(initial=0)
-    if not (_PAYS and _FROM <= d <= _TO and n >= _LEAST_KEYS and peak > tiny):
+    n, d = problem.n_keys, problem.n_features
+    peak = problem.key_peak[k : k + 1].max(axis=1, initial=0)
+    worth = _PAYS and _FROM <= d <= _TO and n >= _LEAST_KEYS
+    if not (worth and peak[0] > least_peak(problem.dtype)):
         return None
-    inverse = number(HALF_RANGE) / number(peak)
-    unit = 1 / inverse
+    inverse, unit, least = scales_of(peak)
     rounded = np.empty((1, n, -(-d // 4) * 4), np.uint8)
-    kept, missed = np.zeros((2, -(-n // _ROUNDED_ROWS)), np.int64)
+    kept, missed = np.zeros((2, 1, -(-n // _ROUNDED_ROWS)), np.int64)
     key = readonly(problem.key[k : k + 1])
 
     def turns(start: int, stop: int) -> None:
         _pruned_rough.round_some(
-            start, stop, key, np.array([inverse]), _ROUNDED_ROWS, rounded, kept, missed
+            start, stop, key, inverse, _ROUNDED_ROWS, rounded, kept[0], missed[0]
         )
 
-    for_each_range(turns, len(kept), _TURNS, problem.num_threads)
-    near = rounding_length.py_func(int(missed.max()), d)
-    far = 1.0001 * (float(kept.max()) ** 0.5 + near)
-    least_peak = max(1.0, HALF_RANGE / float(unit)) * tiny
-    bounds = (unit, number(least_peak), number(1.0001 * near), number(far))
-    return Rough(rounded.view(np.int32)[0], bounds)
+    for_each_range(turns, kept.size, _TURNS, problem.num_threads)
+    near, far = lengths_of(kept, missed, d, problem.dtype)[0]
+    return Rough(rounded.view(np.int32)[0], (unit[0], least[0], near, far))
 
 
 def room_for_rough(rough: Rough, problem: Problem) -> tuple[Any, ...]:

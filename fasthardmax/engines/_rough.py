@@ -13,8 +13,11 @@ are not guessed: their squares are summed up, in parts of a 256th.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._jit import part
 from ._processor import VECTOR_BYTES
@@ -23,14 +26,16 @@ from ._table_search import hits
 from ._vectors import bit_count, itemsize_of
 
 __all__ = [
-    "HALF_RANGE",
     "count_reaching",
     "lead_blocks",
+    "least_peak",
+    "lengths_of",
     "pack_rough",
     "pays",
     "raise_least",
     "round_keys",
     "rounding_length",
+    "scales_of",
 ]
 
 # Bytes pay where they leave at most itemsize blocks in so many to look at, each of which costs as
@@ -40,6 +45,36 @@ _WORTH, _LOOK = 64, 200
 # 2 ** -24 of them. Where products fuse, the second alone. What it misses in the sums of squares,
 # each of four and then rounded up, the factor in ``rounding_length`` covers a hundred times.
 _PART_ERROR = 0.002
+
+
+@lru_cache(maxsize=8)
+def least_peak(dtype: np.dtype[Any]) -> float:
+    """What scales are far from underflow and overflow with."""
+    return float(np.finfo(dtype).tiny) * 2.0**20
+
+
+def scales_of(peak: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Of keys with these largest magnitudes (B,): one over their units, these, and what is rounded.
+
+    The last is the least peak that a query must have.
+    """
+    number = peak.dtype.type
+    inverse = number(HALF_RANGE) / peak
+    unit = 1 / inverse
+    least = np.maximum(1, HALF_RANGE / unit).astype(peak.dtype) * number(least_peak(peak.dtype))
+    return inverse, unit, least
+
+
+def lengths_of(
+    kept: NDArray[np.int64], missed: NDArray[np.int64], d: int, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """``(near, far)`` of the keys of each entry of the batch, from sums of squares of parts.
+
+    They are (B, parts), the largest that :func:`round_keys` has noted.
+    """
+    near = np.array([rounding_length.py_func(m, d) for m in missed.max(axis=1).tolist()])
+    far = np.sqrt(kept.max(axis=1)) + near
+    return 1.0001 * np.stack([near, far], axis=1).astype(dtype)
 
 
 @part

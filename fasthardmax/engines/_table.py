@@ -79,7 +79,8 @@ ENGINES: dict[str, Engine] = {
 # ``forecast(problem, all_pairs, rival)`` of the nanoseconds that they take on one core, as the
 # direct engine's ``forecast(problem)`` of what all pairs take without bytes. ``rival`` is what
 # another engine may take; infinity stands for too many, and for problems so small that a look at
-# them does not pay. A look's by-products come with it, for ``run`` of the same problem.
+# them does not pay; ``longest`` also takes a function that tells, given what it promises so far,
+# what another may take. A look's by-products come with it, for ``run`` of the same problem.
 SELECTIVE: dict[str, Engine] = {
     engine.name: engine
     for engine in (

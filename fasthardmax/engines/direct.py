@@ -29,7 +29,7 @@ from ._decide import ADDED, ALLOWED, NO_MASK, TIES
 from ._direct_plan import Plan, Shape, plan_for
 from ._forecast import n_cores
 from ._processor import VECTOR_BYTES
-from ._rough import HALF_RANGE, rounding_length
+from ._rough import least_peak, lengths_of, scales_of
 
 _LIST_WORK = 1 << 24  # multiply-adds of a turn that lists winners
 # Screening in bytes: features, rows of queries and keys, and bytes of keys, for which it pays
@@ -313,14 +313,8 @@ def _in_bytes(problem: Problem) -> bool:
         and problem.n_keys >= _BYTES_ROWS
         and problem.n_keys * problem.n_features * problem.dtype.itemsize
         >= _BYTES_SIZE * (1 + _BYTES_CALL / (problem.n_batch * problem.n_queries))
-        and float(problem.key_peak.max(axis=1).min()) > _least_peak(problem.dtype)
+        and float(problem.key_peak.max(axis=1).min()) > least_peak(problem.dtype)
     )
-
-
-@lru_cache(maxsize=8)
-def _least_peak(dtype: np.dtype[Any]) -> float:
-    """What scales are far from underflow and overflow with."""
-    return float(np.finfo(dtype).tiny) * 2.0**20
 
 
 def _prepare(problem: Problem, plan: Plan, run_job: int, n_helpers: int) -> _Prepared:
@@ -336,32 +330,22 @@ def _prepare(problem: Problem, plan: Plan, run_job: int, n_helpers: int) -> _Pre
         return turned, None
     n_bytes = -(-d // 4) * 4
     rounded = np.empty((n_entries, n_keys, n_bytes), np.uint8)
-    inverse = dtype.type(HALF_RANGE) / problem.key_peak.max(axis=1)
+    inverse, unit, least = scales_of(problem.key_peak.max(axis=1))
     kept, missed = np.zeros((2, n_entries, -(-n_keys // _ROWS_PREPARED)), np.int64)
     kernels.prepare(
         run_job, n_helpers, kept.size, readonly(problem.key), inverse, _ROWS_PREPARED,
         rounded, kept.reshape(-1), missed.reshape(-1), turned,
     )  # fmt: skip
-    unit = 1 / inverse
     slots, together, words = n_helpers + 1, plan.together, n_bytes // 4
     return turned, (
         rounded.view(np.int32),
         unit,
-        np.maximum(1, HALF_RANGE / unit).astype(dtype) * dtype.type(_least_peak(dtype)),
-        _lengths(kept, missed, d, dtype),
+        least,
+        lengths_of(kept, missed, d, dtype),
         np.empty((slots, together, words * plan.width), np.int32),
         np.empty((slots, together, plan.width), np.int32),
         np.empty((slots, together, plan.width), dtype),
     )
-
-
-def _lengths(
-    kept: NDArray[np.int64], missed: NDArray[np.int64], d: int, dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    """``(near, far)`` of the keys of each entry of the batch, from sums of squares of parts."""
-    near = np.array([rounding_length.py_func(m, d) for m in missed.max(axis=1).tolist()])
-    far = np.sqrt(kept.max(axis=1)) + near
-    return 1.0001 * np.stack([near, far], axis=1).astype(dtype)
 
 
 @lru_cache(maxsize=64)
