@@ -91,7 +91,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="small grids: two minutes where kernels are compiled (full: about an hour)",
+        help="small grids: two minutes where kernels are compiled (full: over an hour)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("bench", "results"), metavar="DIR", help="%(default)s"
