@@ -54,9 +54,9 @@ def least_peak(dtype: np.dtype[Any]) -> float:
 
 
 def scales_of(peak: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Of keys with these largest magnitudes (B,): one over their units, these, and what is rounded.
+    """``(1 / unit, unit, least)`` of entries of keys with largest magnitudes ``peak`` (B,).
 
-    The last is the least peak that a query must have.
+    A query is rounded if its own largest magnitude exceeds the ``least``.
     """
     number = peak.dtype.type
     inverse = number(HALF_RANGE) / peak

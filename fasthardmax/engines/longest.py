@@ -132,7 +132,7 @@ def forecast(
     nanoseconds, start = _look(
         problem, 0, min(rival, all_pairs) / n, lambda least: others(least * n) / n
     )
-    return Forecast(nanoseconds * problem.n_batch, (start,) if start else ())
+    return Forecast(nanoseconds * n, (start,) if start else ())
 
 
 def _look(
@@ -163,9 +163,8 @@ def _look(
         growth = math.sqrt(math.log(n_keys) / math.log(len(some)))
         reach = np.minimum(growth * reach, (reach + lengths.some[-1]) / 2)
     radius, rest = _aim(reach, lengths, work)
-    if fixed + rest > rival:
-        return math.inf, None
-    rival = min(rival, others(fixed + rest))
+    if fixed + rest <= rival:
+        rival = min(rival, others(fixed + rest))
     if fixed + rest > rival:
         return math.inf, None
     lengths = measure(key, middle, problem.num_threads)
