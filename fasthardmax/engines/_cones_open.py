@@ -10,7 +10,7 @@ import numpy as np
 from ._cones_boxes import tied_in_tree
 from ._cones_divide import GROUPED
 from ._cones_long import ROOM, tied_in_groups
-from ._cones_ties import copy_row, scan, score_of, settle
+from ._cones_ties import copy_row, listed, scan, score_of, settle
 from ._jit import compiled, part
 
 __all__ = ["DEPTH", "new_room", "settle_open", "tied_in_leaf"]
@@ -34,12 +34,13 @@ def tied_in_leaf(query, i, leaf, low, high, lists, more, keys, tied, nodes, boun
     best = keys.dtype.type(-np.inf)
     found = 0
     for j in range(start, stop):
-        score = score_of(query, i, keys, lists[j], dims)
+        c = listed(lists, j)
+        score = score_of(query, i, keys, c, dims)
         if score > best:
             best = score
             found = 0
         if score == best:
-            tied[found] = lists[j]
+            tied[found] = c
             found += 1
     return found, stop - start
 

@@ -99,10 +99,11 @@ def side_by_side(
         np.take(outer, some, out=members[start:stop], mode="clip")
 
     for_each_range(copy, n, _COPIED, num_threads)
-    lists, boxes = np.arange(n, dtype=np.int32), np.empty((0, 2, 2), keys.dtype)
+    lists, boxes = np.empty(0, np.int32), np.empty((0, 2, 2), keys.dtype)
     if not high.all():
         # In the boxes every key stands once.
         number = np.full(len(keys), -1, np.int32)
+        lists = np.arange(n, dtype=np.int32)
         number[named] = lists
         once = number[number >= 0]
         order, boxes = tree(np.take(candidates, once, axis=0))

@@ -12,7 +12,7 @@ from ._cones_divide import GROUPED
 from ._cones_lanes import find_cells, settle_streams, stream
 from ._cones_long import ROOM
 from ._cones_open import DEPTH, settle_open, tied_in_leaf
-from ._cones_ties import copy_row, score_of, sort
+from ._cones_ties import copy_row, listed, score_of, sort
 from ._jit import compiled, inlined, part
 from ._processor import VECTOR_BYTES
 from ._vectors import prefetch
@@ -25,6 +25,7 @@ _FETCHED = 16  # more queries of a block than this, and their candidates are ask
 # Answers of so many bytes a query go by way of a block past the caches, if they are streamed.
 _STREAMED_ROW = 64
 _SHALLOW = 4  # steps down to a leaf, for which quotients are formed one by one
+_CACHED = 1 << 16  # entries of a table that is not asked for ahead
 # In place of a table's entry, for a query too short for it.
 SHORT = np.iinfo(np.int32).max
 
@@ -54,6 +55,9 @@ def _look_up(begin, n, cells, table, entries, open_, firsts, first):
     table's entries, ``SHORT`` for queries too short for it.
     """
     found = 0
+    if len(table) > _CACHED:
+        for j in range(n):
+            prefetch(table, max(cells[j], 0))
     for j in range(n):
         cell = cells[j]
         entry = table[max(cell, 0)] if cell >= 0 else SHORT
@@ -114,13 +118,13 @@ def _fetch(n, leaves, low, high, lists, keys, firsts, ends):
     Candidates of a leaf were numbered one after the other, if they had no number yet: the first and
     the last of them stand for all. ``ends`` (2, n) is room for them.
     """
-    last = len(lists) - 1
+    last = (len(lists) or len(keys)) - 1
     for o in range(n):
         leaf = max(leaves[o], 0)
         ends[0, o], ends[1, o] = low[leaf], low[leaf] + max(high[leaf], 1) - 1
     for o in range(n):
         for end in range(2):
-            ends[end, o] = lists[min(ends[end, o], last)]  # unlisted ones end anywhere
+            ends[end, o] = listed(lists, min(ends[end, o], last))  # unlisted ones end anywhere
     for o in range(n):
         for end in range(2):
             prefetch(keys, ends[end, o])
@@ -142,11 +146,11 @@ def find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims)
             continue
         i = begin + open_[o]
         start, stop = low[leaf], low[leaf] + high[leaf]
-        chosen = lists[start]
+        chosen = listed(lists, start)
         best = score_of(query, i, keys, chosen, dims)
         several = False
         for t in range(start + 1, stop):
-            c = lists[t]
+            c = listed(lists, t)
             score = score_of(query, i, keys, c, dims)
             better = score > best
             several = (several | (score == best)) & (not better)
@@ -155,6 +159,12 @@ def find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims)
         won[open_[o]] = -1 if several else chosen
         scored += stop - start
     return scored
+
+
+@part
+def _fetch_rows(n, open_, won, source, rows):
+    for o in range(n):
+        prefetch(source, rows[max(won[open_[o]], 0)])
 
 
 @part
@@ -246,6 +256,8 @@ def attend(
         scored += find_best(
             query, begin, open_, n_open, low, high, lists, candidates, leaves, won, dims
         )  # fmt: skip
+        if n_open > _FETCHED and mean.shape[1]:
+            _fetch_rows(n_open, open_, won, source, rows)
         n_open = _settle_won(
             n_open, open_, leaves, won, alone, spans, firsts, source, rows, into, into_mean,
             to_mean, to_first, to_count,

@@ -9,9 +9,17 @@ import numpy as np
 
 from ._jit import compiled, inlined, part
 
-__all__ = ["FIRST", "LAST", "MEAN", "average", "copy_row", "scan", "score_of", "settle", "sort"]
+__all__ = [
+    "FIRST", "LAST", "MEAN", "average", "copy_row", "listed", "scan", "score_of", "settle", "sort",
+]  # fmt: skip
 
 MEAN, FIRST, LAST = 0, 1, 2
+
+
+@inlined
+def listed(lists, t):
+    """Entry t of the lists; if there are none, they would run over all candidates."""
+    return lists[t] if len(lists) else np.int32(t)
 
 
 @inlined
