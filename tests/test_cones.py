@@ -22,6 +22,7 @@ from fasthardmax.engines import (
     reference,
 )
 from fasthardmax.engines._cones_divide import GROUPED
+from fasthardmax.engines._cones_entries import candidate_of, length_of
 from fasthardmax.index import HardmaxIndex
 
 from .cases import CASES
@@ -127,7 +128,8 @@ def test_candidate_lists_are_complete(kind: str, d: int) -> None:
 def _listed(index: Any, entry: int) -> set[int] | None:
     """All keys under a table's entry; None where they are not listed."""
     if entry < 0:
-        candidates = [-1 - entry]
+        first = candidate_of.py_func(entry)
+        candidates = [*range(first, first + length_of.py_func(entry))]
     else:
         nodes, candidates = [entry], []
         while nodes:
@@ -138,7 +140,8 @@ def _listed(index: Any, entry: int) -> set[int] | None:
             elif high == 0:
                 return None
             else:
-                candidates += index.lists[low : low + high].tolist()
+                listed = index.lists if len(index.lists) else np.arange(len(index.candidates))
+                candidates += listed[low : low + high].tolist()
     spans = index.spans
     return {int(j) for c in candidates for j in index.members[spans[c] : spans[c + 1]]}
 

@@ -13,10 +13,12 @@ from fasthardmax.engines import _cones_index as index
 from fasthardmax.engines import _cones_kernels as kernels
 from fasthardmax.engines import _cones_long as longer
 from fasthardmax.engines import _cones_open as opened
+from fasthardmax.engines import _cones_plane as plane
 from fasthardmax.engines import _cones_search as search
 from fasthardmax.engines import _cones_sweep as sweeping
 from fasthardmax.engines import cones
 from fasthardmax.engines._cones_divide import GROUPED
+from fasthardmax.engines._cones_entries import candidate_of, length_of
 from fasthardmax.engines._cones_lanes import settle_streams, stream
 from fasthardmax.engines._cones_radius import inner_radius
 from fasthardmax.engines._cones_shell import outer_keys
@@ -240,6 +242,23 @@ def test_streams_copy_rows_and_nothing_else(dtype: np.dtype) -> None:
         np.testing.assert_array_equal(target, expected)
 
 
+@pytest.mark.parametrize("farthest", [0.0, -1.0])
+@pytest.mark.parametrize("step", [1e-3, 1e-20, 1e-310])
+def test_keys_of_a_face_come_by_slope(step: float, farthest: float) -> None:
+    """Also where their leading digits do not tell slopes apart."""
+    keys = np.ones((401, 2))
+    keys[:, 1] = np.random.default_rng(0).permutation(401) * step
+    keys[7, 1] = farthest
+    relative, absolute, slip = index.margins(2, DTYPES[1])
+    frame = (1.0, 1.0, 1.0, relative, absolute)
+    which, rows, first, last = plane.Room(keys).runs(keys, 0, frame, 1 + slip)
+    np.testing.assert_array_equal(rows, keys[which])
+    assert (np.diff(rows[:, 1]) >= 0).all()
+    assert (first[1:] >= first[:-1]).all()
+    assert (last[1:] >= last[:-1]).all()
+    assert len(which) == 401  # at slope 0 all tie
+
+
 @pytest.mark.parametrize("kind", ["circle", "ball", "gaussian", "near ties"])
 def test_sweep_keeps_every_winner(kind: str) -> None:
     """Between its neighbours in slope: at random places and where the best two cross."""
@@ -250,16 +269,12 @@ def test_sweep_keeps_every_winner(kind: str) -> None:
     }[kind]  # fmt: skip
     relative, absolute, slip = index.margins(2, dtype)
     frame = (1.0, 1.0, 1.0, relative, absolute)
-    kept, slopes = np.empty(500, np.int32), np.empty(500)
-    found = sweeping.flank(keys, 0, frame, 1 + slip, kept, slopes)
-    order = kept[np.argsort(slopes[:found])]
-    first, last = slopes[:found], np.empty(found)
-    which = kept[:found]
-    found = sweeping.intervals(keys, 0, frame, 1 + slip, order, which, first, last)
-    which, first, last = which[:found], first[:found], last[:found]
-    assert (np.diff(keys[which, 1]) >= 0).all()
+    which, rows, first, last = plane.Room(keys).runs(keys, 0, frame, 1 + slip)
+    found = len(which)
+    np.testing.assert_array_equal(rows, keys[which])
+    assert (np.diff(rows[:, 1]) >= 0).all()
     table = np.empty(64, np.int32)
-    low, high, at = sweeping.cells(0, first, last, 64, table, slip, 2.0**-40, 4, 1000, 500)
+    low, high, at = sweeping.cells(first, last, 64, table, 3, slip, 2.0**-40, 4, 1000, 500)
     some = seeded(f"sweep {kind}").integers(0, found, (2, 200))
     rises = keys[which[some[1]], 1] - keys[which[some[0]], 1]
     with np.errstate(all="ignore"):
@@ -270,7 +285,8 @@ def test_sweep_keeps_every_winner(kind: str) -> None:
         winners = np.flatnonzero(scores == scores.max())
         entry = table[min(63, int((t + 1) * 32))]
         if entry < 0:
-            listed = {int(which[-1 - entry])}
+            start = candidate_of.py_func(entry)
+            listed = set(which[start : start + length_of.py_func(entry)].tolist())
         else:
             while high[entry] < 0:
                 entry = low[entry] + (t >= at[entry])

@@ -10,6 +10,7 @@ import pytest
 from fasthardmax._problem import self_attention
 from fasthardmax.engines import _cones_divide, _cones_edges, _cones_plane, _cones_polygon, cones
 from fasthardmax.engines import _cones_search as search
+from fasthardmax.engines._cones_entries import candidate_of, length_of
 from fasthardmax.engines._cones_margins import margins
 from fasthardmax.engines._cones_vectors import LANES
 from fasthardmax.index import HardmaxIndex
@@ -173,12 +174,15 @@ def test_candidates_lie_as_their_lists_run(kind: str) -> None:
     points = points[np.unique(points, axis=0, return_index=True)[1]]
     index = cones.build(points, np.abs(points).max(axis=0), 2)
     np.testing.assert_array_equal(points[index.members], index.candidates)
-    leaves = np.flatnonzero(index.high > 0)
-    assert len(leaves) > 10
-    for leaf in leaves:
-        low, high = int(index.low[leaf]), int(index.high[leaf])
-        assert index.lists[low : low + high].tolist() == list(range(low, low + high))
-        assert len(set(index.members[low : low + high].tolist())) == high
+    runs = [(candidate_of.py_func(e), length_of.py_func(e)) for e in index.table if e < 0]
+    assert sum(length > 1 for _, length in runs) > 10
+    leaves = index.high > 0
+    runs += zip(index.low[leaves], index.high[leaves], strict=True)
+    for first, length in runs:
+        assert len(set(index.members[first : first + length].tolist())) == length
+        rises = np.diff(index.candidates[first : first + length], axis=0)
+        assert (rises >= 0).all(axis=0).any()
+    assert (len(index.lists) == 0) == index.high.all()
 
 
 def test_a_key_on_two_faces_is_one_candidate() -> None:

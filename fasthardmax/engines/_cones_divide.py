@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._cones_entries import MOST_CANDIDATES, entry_of
 from ._cones_vectors import LANES, PACK, extent, survivors
 from ._cones_walls import find_walls, head
 from ._jit import compiled, part
@@ -237,8 +238,8 @@ def divide(
     Returns ``(low, high, at, lists)``. Node i is a leaf with the candidates
     ``lists[low[i] : low[i] + high[i]]``, or with unlisted ones for ``high[i] = 0``; for negative
     ``high[i]`` it is divided at position ``at[i]`` of coordinate ``-1 - high[i]`` into the nodes
-    ``low[i]`` and ``low[i] + 1``. ``table`` gets each cell's node, or ``-1 - key`` where a cell has
-    one candidate.
+    ``low[i]`` and ``low[i] + 1``. ``table`` gets each cell's node, or where a cell has but one
+    candidate that as a run.
     """
     m, n = rows.shape[1] - 2, len(rows)
     whole = PACK if m > 2 else 1  # lists begin with a vector, where they are packed
@@ -313,7 +314,8 @@ def divide(
                 side_by = -1
         if side_by < 0:
             if not marked:
-                _mark(table, grid, centre, half, -1 - work[lo] if k == 1 else node, *marks)
+                alone = k == 1 and work[lo] < MOST_CANDIDATES
+                _mark(table, grid, centre, half, entry_of(work[lo], 1) if alone else node, *marks)
             if k > listed:
                 room_left -= k if crowd else 0
                 if k > most or room_left < 0:

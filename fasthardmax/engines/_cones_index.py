@@ -27,6 +27,7 @@ from . import _cones_plane as plane
 from . import _cones_polygon as polygon
 from . import _cones_shell as shell
 from ._arrays import powers, readonly, rows_of, scaled
+from ._cones_entries import STEP
 from ._cones_margins import margins, sizes
 from ._distinct import distinct_keys
 
@@ -36,8 +37,9 @@ Look = polygon.Look | shell.Look  # in the plane, and from three features on
 
 MAX_FEATURES = 6
 _GRID = {1: 1, 2: 128, 3: 16, 4: 8, 5: 8, 6: 4}  # cells per side of a face, at least
-# Cells of the table, at most one for so many of the keys left over, or of all.
-_PER_CELL = {1: 4, 2: 2, 3: 4, 4: 4, 5: 4, 6: 4}
+# Cells of the table, at most one for so many of the keys left over, or of all. In the plane a finer
+# table costs little, and a query then reads fewer candidates.
+_PER_CELL = {1: 4, 2: 0.5, 3: 4, 4: 4, 5: 4, 6: 4}
 _KEYS_PER_CELL = {1: 64, 2: 64, 3: 16, 4: 16, 5: 16, 6: 16}
 _CELLS = 1 << 22  # cells of the table, at most
 _INNER = {1: 1, 2: 1, 3: 1, 4: 16, 5: 64, 6: 64}  # candidates that a cell of the grid may keep
@@ -60,8 +62,8 @@ class ConeIndex(NamedTuple):
     """Candidates are distinct keys, numbered as the cells name them."""
 
     candidates: NDArray[Any]  # (c, d)
-    spans: NDArray[np.int64]  # (c + 1,): candidate i stands for keys members[spans[i]:spans[i+1]]
-    members: NDArray[np.int64]
+    spans: NDArray[np.int32]  # (c + 1,): candidate i stands for keys members[spans[i]:spans[i+1]]
+    members: NDArray[np.int32]
     table: NDArray[np.int32]  # (2 d grid^(d-1),): the cells of the faces
     grid: int
     low: NDArray[np.int32]
@@ -87,7 +89,7 @@ class ConeIndex(NamedTuple):
     @property
     def n_leaves(self) -> int:
         """Cells that are not divided."""
-        return int(np.count_nonzero(self.high >= 0))
+        return int(np.count_nonzero(self.high >= 0) + np.count_nonzero(self.table < 0))
 
 
 def build(
@@ -122,6 +124,7 @@ def build(
         in_space = cast("shell.Look | None", seen)
         outer = shell.outer_keys(keys, *margin, slip, num_threads, in_space)
     distinct, group, n_groups = distinct_keys(keys if len(outer) == n else rows_of(keys, outer))
+    once = n_groups == len(outer)
     grid = _GRID[d]
     while d > 1 and 2 * d * (2 * grid) ** (d - 1) <= min(
         max(n_groups // _PER_CELL[d], n // _KEYS_PER_CELL[d]), _CELLS
@@ -143,7 +146,8 @@ def build(
     distinct = readonly(distinct)
     left_out = math.inf
     if d == 2:
-        low, high, at, lists = plane.sweep(distinct, halved, grid, table, limits, num_threads)
+        cells = plane.sweep(distinct, halved, grid, table, limits, once, num_threads)
+        low, high, at, lists, candidates = cells
     else:
         asked = _asked(some, d, n_queries)
         parts, left_out = _divide(distinct, halved, grid, table, limits, asked, num_threads)
@@ -153,14 +157,13 @@ def build(
     grouped = high >= dividing.GROUPED
     if (high[grouped] - dividing.GROUPED).sum() > _WORTH_GROUPS * n_groups:
         high[grouped], left_out = 0, math.inf
-    if d == 2 and n_groups == len(outer):
-        laid = plane.side_by_side(distinct, outer, low, high, lists, num_threads)
-        candidates, members, lists, boxes = laid
-        spans = np.arange(len(candidates) + 1)
+    if d == 2 and once:
+        members, lists, boxes = plane.spread(cells, distinct, outer)
+        spans = np.arange(len(candidates) + 1, dtype=np.int32)
     else:
         if d == 2:
             one = table < 0
-            table[one] = -1 - lists[-1 - table[one]]
+            table[one] = -1 + STEP * lists[(-1 - table[one]) // -STEP]
         if not high.all():
             order, boxes = plane.tree(distinct) if d == 2 else _tree(distinct, left_out)
             low[high == 0] = len(lists)
@@ -316,23 +319,25 @@ def _all_tie(keys: NDArray[Any]) -> ConeIndex:
     boxes = np.empty((0, 2, keys.shape[1]), keys.dtype)
     largest = keys.dtype.type(np.inf)
     return ConeIndex(
-        keys[:1], np.zeros(2, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int32), 1, none,
+        keys[:1], np.zeros(2, np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32), 1, none,
         none, np.empty(0, keys.dtype), none, boxes, none, boxes, boxes, largest, largest,
         np.empty((0, keys.shape[1], packing.PACK), np.float32), np.empty(0, np.float32),
     )  # fmt: skip
 
 
 def _members(
-    lists: NDArray[np.int32], table: NDArray[np.int32], group: NDArray[np.int32],
+    lists: NDArray[np.int32], table: NDArray[np.int32], group: NDArray[np.int32] | None,
     outer: NDArray[np.int64], n_groups: int,
 ) -> tuple[NDArray[Any], ...]:  # fmt: skip
     """The groups that cells name, in that order; where the keys of each begin; and those keys.
 
     The arrays are NumPy's: it asks for large pages, and queries read them in random order.
     """
+    if group is None:
+        group = np.arange(n_groups, dtype=np.int32)
     named, number = np.empty(n_groups, np.int32), np.empty(n_groups, np.int32)
-    spans = np.empty(n_groups + 1, np.int64)
+    spans = np.empty(n_groups + 1, np.int32)
     n = kernels.renumber(lists, table, group, named, number, spans)
-    members = np.empty(spans[n], np.int64)
+    members = np.empty(spans[n], np.int32)
     kernels.enlist(group, outer, number, spans[: n + 1], members)
     return named[:n], spans[: n + 1], members

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._cones_entries import candidate_of, entry_of
 from ._cones_lanes import PLACES, outside_body, write_eight
 from ._cones_vectors import LANES, highest
 from ._jit import compiled, part
@@ -141,9 +142,9 @@ def collapse(bits, group, first):
 def renumber(lists, table, group, named, number, spans):
     """Number the groups anew in the order in which ``lists`` name them; drop those never named.
 
-    Changes ``lists`` and ``table`` in place. Writes the old numbers to ``named``, the new ones, -1
-    for those dropped, to ``number``, and to ``spans``, with room for one more than there are
-    groups, where members of each will start. Returns how many are named.
+    Changes ``lists`` and ``table``, whose runs are of one each, in place. Writes the old numbers to
+    ``named``, the new ones, -1 for those dropped, to ``number``, and to ``spans``, with room for
+    one more than there are groups, where members of each will start. Returns how many are named.
     """
     number[:] = -1
     n = 0
@@ -156,7 +157,7 @@ def renumber(lists, table, group, named, number, spans):
         lists[i] = number[old]
     for i in range(len(table)):
         if table[i] < 0:
-            table[i] = -1 - number[-1 - table[i]]
+            table[i] = entry_of(number[candidate_of(table[i])], 1)
     spans[: n + 1] = 0
     for i in range(len(group)):
         if number[group[i]] >= 0:

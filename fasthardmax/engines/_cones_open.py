@@ -13,27 +13,27 @@ from ._cones_long import ROOM, tied_in_groups
 from ._cones_ties import copy_row, listed, scan, score_of, settle
 from ._jit import compiled, part
 
-__all__ = ["DEPTH", "new_room", "settle_open", "tied_in_leaf"]
+__all__ = ["DEPTH", "new_room", "settle_open", "tied_in_list"]
 
 _HELD = 64  # tie sets
 DEPTH = 64  # of the tree of boxes, at most; as many bounds fit into ``ROOM``
 
 
 @part
-def tied_in_leaf(query, i, leaf, low, high, lists, more, keys, tied, nodes, bounds, dims):
-    """Write the winning candidates of query i to ``tied``; how many, and how many were scored."""
+def tied_in_list(query, i, start, length, lists, more, keys, tied, nodes, bounds, dims):
+    """Write the winning candidates of query i to ``tied``; how many, and how many were scored.
+
+    ``start`` and ``length`` are of a list, as ``_cones_divide.divide`` gives them for a leaf.
+    """
     boxes, long, columns, corners = more
-    if high[leaf] == 0:
-        return tied_in_tree(query, i, low[leaf], lists, boxes, keys, tied, nodes, bounds, dims)
-    if high[leaf] >= GROUPED:
-        n = high[leaf] - GROUPED
-        return tied_in_groups(
-            query, i, low[leaf], n, long, columns, corners, tied, bounds, dims
-        )  # fmt: skip
-    start, stop = low[leaf], low[leaf] + high[leaf]
+    if length == 0:
+        return tied_in_tree(query, i, start, lists, boxes, keys, tied, nodes, bounds, dims)
+    if length >= GROUPED:
+        n = length - GROUPED
+        return tied_in_groups(query, i, start, n, long, columns, corners, tied, bounds, dims)
     best = keys.dtype.type(-np.inf)
     found = 0
-    for j in range(start, stop):
+    for j in range(start, start + length):
         c = listed(lists, j)
         score = score_of(query, i, keys, c, dims)
         if score > best:
@@ -42,7 +42,7 @@ def tied_in_leaf(query, i, leaf, low, high, lists, more, keys, tied, nodes, boun
         if score == best:
             tied[found] = c
             found += 1
-    return found, stop - start
+    return found, length
 
 
 @compiled
@@ -61,11 +61,13 @@ def new_room(candidates, mean):
 
 @compiled
 def settle_open(
-    begin, n, open_, leaves, won, query, key, value, candidates, spans, members, firsts, source,
-    rows, low, high, lists, more, zero, ties, into, mean_into, mean, first, count, dims,
+    begin, n, open_, starts, lengths, won, query, key, value, candidates, spans, members,
+    firsts, source, rows, lists, more, zero, ties, into, mean_into, mean, first, count, dims,
     tied, held, n_held, held_mean, held_first, held_count, nodes, bounds,
 ):  # fmt: skip
     """Answer ``n`` of a block's queries, those won by one and others; how many were scored anew.
+
+    Their lists have ``starts`` and ``lengths``, -1 for queries too short for one.
 
     Query ``begin + j`` gets row ``into + j`` of ``first`` and ``count``, ``mean_into + j`` of
     ``mean``. The last arguments are those of :func:`new_room`.
@@ -73,20 +75,20 @@ def settle_open(
     alone = len(members) == len(candidates)
     scored = 0
     for o in range(n):
-        j, leaf, c = open_[o], leaves[o], won[open_[o]]
+        j, length, c = open_[o], lengths[o], won[open_[o]]
         i = begin + j
-        if c < 0 <= leaf:
-            found, new = tied_in_leaf(
-                query, i, leaf, low, high, lists, more, candidates, tied, nodes, bounds, dims
+        if c < 0 <= length:
+            found, new = tied_in_list(
+                query, i, starts[o], length, lists, more, candidates, tied, nodes, bounds, dims
             )
-            scored += 0 if 0 < high[leaf] < GROUPED else new  # those have been counted
+            scored += 0 if 0 < length < GROUPED else new  # those have been counted
             c = tied[0] if found == 1 else c
         if c >= 0:
             first[into + j] = firsts[c]
             count[into + j] = 1 if alone else spans[c + 1] - spans[c]
             copy_row(source, rows[c], mean, mean_into + j)
             continue
-        if leaf < 0:
+        if length < 0:
             slot, kept = _HELD, True
             for f in range(len(dims)):
                 kept &= abs(query[i, f]) <= zero
@@ -102,7 +104,7 @@ def settle_open(
             first[into + j], count[into + j] = held_first[slot], held_count[slot]
             copy_row(held_mean, slot, mean, mean_into + j)
             continue
-        if leaf < 0:
+        if length < 0:
             winners = scan(query, i, key, value, ties, mean, mean_into + j, dims)
             scored += len(key)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._cones_divide import GROUPED
+from ._cones_entries import candidate_of
 from ._cones_open import settle_open
 from ._cones_search import BLOCK, SHORT, find_best
 from ._cones_ties import copy_row
@@ -101,17 +102,20 @@ def _look_up(query, begin, n, columns, rough, faces, least, table, grid, entries
 
 
 @part
-def _screen(n, entries, rough, faces, low, high, at, lists, packs, slack, open_, leaves, won, dims):
+def _screen(
+    n, entries, rough, faces, low, high, at, lists, packs, slack, open_, starts, lengths, won, dims
+):
     """Write to ``won`` the candidate that wins each of ``n`` queries, where the screening tells.
 
-    Other queries, with their leaves, -1 for those too short for one, are written to ``open_``.
-    Returns how many, and how many candidates were scored.
+    Other queries are written to ``open_``, where their lists begin to ``starts``, and the
+    ``lengths``, -1 for queries too short for one. Returns how many, and how many candidates were
+    scored.
     """
     found = scored = 0
     for j in range(n):
         node = entries[j]
-        won[j] = max(-1 - node, 0)
-        open_[found], leaves[found] = j, -1
+        won[j] = max(candidate_of(node), 0)
+        open_[found], lengths[found] = j, -1
         if node < 0:
             continue
         if node == SHORT:
@@ -121,8 +125,8 @@ def _screen(n, entries, rough, faces, low, high, at, lists, packs, slack, open_,
             f = -1 - high[node]
             f += f >= faces[j]
             node = low[node] + (rough[f, j] >= at[node])
-        leaves[found] = node
         begin, size = low[node], high[node]
+        starts[found], lengths[found] = begin, size
         if not 0 < size < GROUPED:
             found += 1
             continue
@@ -143,15 +147,15 @@ def attend(
     alone = len(members) == len(candidates)
     scored = 0
     entries, faces = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
-    open_, leaves = np.empty(BLOCK + 1, np.int32), np.empty(BLOCK + 1, np.int32)
-    won = np.empty(BLOCK, np.int32)
+    open_, won = np.empty(BLOCK + 1, np.int32), np.empty(BLOCK, np.int32)
+    starts, lengths = np.empty(BLOCK + 1, np.int32), np.empty(BLOCK + 1, np.int32)
     columns, rough = np.empty((len(dims), BLOCK)), np.empty((len(dims), BLOCK), np.float32)
     for begin in range(start, stop, BLOCK):
         size = min(BLOCK, stop - begin)
         _look_up(query, begin, size, columns, rough, faces, least, table, grid, entries, dims)
         n_open, n_scored = _screen(
             size, entries, rough, faces, low, high, at, lists, packs, slack, open_,
-            leaves, won, dims,
+            starts, lengths, won, dims,
         )  # fmt: skip
         scored += n_scored
         for j in range(size):
@@ -164,11 +168,11 @@ def attend(
         for o in range(n_open):
             won[open_[o]] = -1
         scored += find_best(
-            query, begin, open_, n_open, low, high, lists, candidates, leaves, won, dims
+            query, begin, open_, n_open, starts, lengths, lists, candidates, won, dims
         )  # fmt: skip
         scored += settle_open(
-            begin, n_open, open_, leaves, won, query, key, value, candidates, spans, members,
-            firsts, source, rows, low, high, lists, more, zero, ties, begin, begin,
+            begin, n_open, open_, starts, lengths, won, query, key, value, candidates, spans,
+            members, firsts, source, rows, lists, more, zero, ties, begin, begin,
             mean, first, count, dims, *room,
         )  # fmt: skip
     return scored

@@ -7,6 +7,7 @@ looked up. A key that may win on several faces is a candidate on each.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,11 +18,11 @@ from .._threads import for_each_range
 from . import _cones_kernels as kernels
 from . import _cones_sweep as sweeping
 from ._arrays import powers, readonly
+from ._cones_entries import LONGEST_RUN, MOST_CANDIDATES, STEP
 
-__all__ = ["Cells", "side_by_side", "sweep", "tree"]
+__all__ = ["Cells", "Room", "spread", "sweep", "tree"]
 
 _FEW = 1 << 12  # keys that are not worth another thread
-_COPIED = 1 << 16
 
 
 class Cells(NamedTuple):
@@ -31,85 +32,113 @@ class Cells(NamedTuple):
     high: NDArray[np.int32]
     at: NDArray[Any]
     named: NDArray[np.int32]  # key of each candidate
+    candidates: NDArray[Any]  # (c, 2): those keys
 
 
 def sweep(
     keys: NDArray[Any], margin: tuple[int, float, float], grid: int, table: NDArray[np.int32],
-    limits: tuple[Any, ...], num_threads: int,
+    limits: tuple[Any, ...], once: bool, num_threads: int,
 ) -> Cells:  # fmt: skip
-    """Go over each face once, by the slopes of the keys; ``table`` (4, grid) names candidates."""
-    n = len(keys)
+    """Go over each face once, by the slopes of the keys; ``table`` (4, grid) names candidates.
+
+    It names runs of them if the keys are there but ``once``, for each then stands for one.
+    """
     exponent, *margins = margin
     slip, least, _, outer, most, budget, _ = limits
     end = 1 + slip
-    runs: list[Any] = [None] * 4
+    longest = 0 if 4 * len(keys) > MOST_CANDIDATES else LONGEST_RUN if once else 1
     parts: list[Any] = [None] * 4
-    together = 4 if n <= _FEW else 1
+    rooms: list[Room] = []  # one a thread
+    together = 4 if len(keys) <= _FEW else 1
 
     def split(start: int, stop: int) -> None:
+        try:
+            room = rooms.pop()
+        except IndexError:
+            room = Room(keys)
         for face in range(start, stop):
             f = face // 2
             frame = (1.0 - 2 * (face % 2), *powers(-exponent), *margins)
-            kept, slopes = np.empty(n, np.int32), np.empty(n)
-            found = sweeping.flank(keys, f, frame, end, kept, slopes)
-            order = kept[np.argsort(slopes[:found])]
-            first, last = slopes[:found], np.empty(found)
-            which = kept[:found]
-            found = sweeping.intervals(keys, f, frame, end, order, which, first, last)
-            runs[face] = which[:found], first[:found], last[:found]
+            named, rows, first, last = room.runs(keys, f, frame, end)
+            nodes = sweeping.cells(
+                first, last, grid, table[face], longest, slip, least, outer, most, int(budget)
+            )
+            parts[face] = (*nodes, named, rows)
+        rooms.append(room)
 
     for_each_range(split, 4, together, num_threads)
-    begins = np.cumsum([0, *(len(run[0]) for run in runs)]).tolist()
-    named = np.empty(begins[4], np.int32)
+    nodes = np.cumsum([0, *(len(part[0]) for part in parts)])
+    listed = np.cumsum([0, *(len(part[3]) for part in parts)])
+    named, candidates = np.empty(listed[4], np.int32), np.empty((listed[4], 2), keys.dtype)
 
-    def cut(start: int, stop: int) -> None:
+    def join(start: int, stop: int) -> None:
         for face in range(start, stop):
-            which, first, last = runs[face]
-            named[begins[face] : begins[face + 1]] = which
-            parts[face] = sweeping.cells(
-                begins[face], first, last, grid, table[face],
-                slip, least, outer, most, int(budget),
-            )  # fmt: skip
+            node, first = np.int32(nodes[face]), np.int32(listed[face])
+            low, high, _, *run = parts[face]
+            low[:] += np.where(high < 0, node, first)
+            table[face] += np.where(table[face] < 0, STEP * first, node)
+            here = slice(first, listed[face + 1])
+            named[here], candidates[here] = run
 
-    for_each_range(cut, 4, together, num_threads)
-    nodes = 0
-    for face, (low, high, _) in enumerate(parts):
-        if nodes:
-            low[high < 0] += nodes
-            table[face][table[face] >= 0] += nodes
-        nodes += len(low)
+    for_each_range(join, 4, together, num_threads)
     low, high, at = (np.concatenate([part[p] for part in parts]) for p in range(3))
-    return Cells(low, high, at, named)
+    return Cells(low, high, at, named, candidates)
 
 
-def side_by_side(
-    keys: NDArray[Any], outer: NDArray[np.int64], low: NDArray[np.int32], high: NDArray[np.int32],
-    named: NDArray[np.int32], num_threads: int,
-) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int32], NDArray[Any]]:  # fmt: skip
-    """The candidates, the key that each stands for, their lists, and boxes where there are none.
+class Room:
+    """Where a thread finds the runs of one face after another, in pages that it has used before."""
 
-    For keys of which no two are equal, so that each candidate stands for one of them.
+    def __init__(self, keys: NDArray[Any]) -> None:
+        n = len(keys)
+        self._rows, self._kept = np.empty_like(keys), np.empty((2, n), np.int32)
+        self._numbers, self._order = np.empty((4, n)), np.empty(n, np.int64)
+
+    def runs(
+        self, keys: NDArray[Any], f: int, frame: tuple[float, ...], end: float
+    ) -> tuple[NDArray[Any], ...]:
+        """Numbers and rows of the keys that may win on a face, by slope; where each may."""
+        first, last, lines = self._numbers[0], self._numbers[1], self._numbers[2:]
+        slopes, order, (kept, hull) = first, self._order, self._kept
+        # What lies far apart in memory is read once: rows are copied as they are met.
+        n = sweeping.flank(keys, f, frame, end, self._rows, kept, slopes)
+        bits = n.bit_length()
+        order, rows = order[:n], np.empty_like(keys)  # in large pages, if there are many keys
+        sweeping.mark(slopes[:n], bits, order)
+        order.sort()
+        arrange = partial(
+            sweeping.arrange, self._rows, f, frame, bits, order, rows, lines, hull
+        )  # fmt: skip
+        on_top = arrange()
+        if on_top < 0:
+            slopes = self._rows[order, 1 - f].astype(np.float64)
+            order[:] = order[np.argsort(slopes, kind="stable")]  # nearly sorted: fast
+            on_top = arrange()
+        n = sweeping.intervals(lines, frame, hull[:on_top], end, order, rows, first, last)
+        return kept[order[:n]], rows[:n], first[:n], last[:n]
+
+
+def spread(
+    cells: Cells, keys: NDArray[Any], outer: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[Any]]:
+    """The key that each candidate stands for, lists, and boxes where cells have none.
+
+    For ``keys`` of which no two are equal, so that each candidate stands for one of them. Lists are
+    empty if they would run over all candidates, as :func:`sweep` numbers them.
     """
-    n = len(named)
-    candidates, members = np.empty((n, 2), keys.dtype), np.empty(n, np.int64)
-
-    def copy(start: int, stop: int) -> None:
-        some = named[start:stop]
-        np.take(keys, some, axis=0, out=candidates[start:stop], mode="clip")
-        np.take(outer, some, out=members[start:stop], mode="clip")
-
-    for_each_range(copy, n, _COPIED, num_threads)
+    named, n = cells.named, len(cells.named)
+    all_keys = outer[-1] == len(outer) - 1
+    members = named if all_keys else np.take(outer, named).astype(np.int32)
     lists, boxes = np.empty(0, np.int32), np.empty((0, 2, 2), keys.dtype)
-    if not high.all():
+    if not cells.high.all():
         # In the boxes every key stands once.
         number = np.full(len(keys), -1, np.int32)
         lists = np.arange(n, dtype=np.int32)
         number[named] = lists
         once = number[number >= 0]
-        order, boxes = tree(np.take(candidates, once, axis=0))
-        low[high == 0] = n
+        order, boxes = tree(np.take(cells.candidates, once, axis=0))
+        cells.low[cells.high == 0] = n
         lists = np.concatenate([lists, once[order]])
-    return candidates, members, lists, boxes
+    return members, lists, boxes
 
 
 def tree(keys: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from ._cones_divide import GROUPED
+from ._cones_entries import candidate_of, length_of
 from ._cones_lanes import find_cells, settle_streams, stream
 from ._cones_long import ROOM
-from ._cones_open import DEPTH, settle_open, tied_in_leaf
+from ._cones_open import DEPTH, settle_open, tied_in_list
 from ._cones_ties import copy_row, listed, score_of, sort
 from ._jit import compiled, inlined, part
 from ._processor import VECTOR_BYTES
@@ -63,8 +64,8 @@ def _look_up(begin, n, cells, table, entries, open_, firsts, first):
         entry = table[max(cell, 0)] if cell >= 0 else SHORT
         entries[j] = entry
         open_[found] = j
-        found += entry >= 0
-        first[begin + j] = firsts[max(-1 - entry, 0)]
+        found += (entry >= 0) | (length_of(entry) > 1)
+        first[begin + j] = firsts[max(candidate_of(entry), 0)]
     return found
 
 
@@ -102,26 +103,33 @@ def _deep_leaf(query, i, node, face, length, low, high, at, room, dims):
 
 
 @part
-def _find_leaves(query, begin, open_, n, entries, low, high, at, leaves, room, dims):
-    """The leaf of each of the ``n`` queries in ``open_``, -1 for those too short for one."""
+def _find_lists(query, begin, open_, n, entries, low, high, at, starts, lengths, room, dims):
+    """The list of each of the ``n`` queries in ``open_``, of length -1 for those too short for one.
+
+    As ``_cones_divide.divide`` describes them for leaves.
+    """
     for o in range(n):
         j = open_[o]
         entry = entries[j]
-        short = entry == SHORT
-        leaves[o] = -1 if short else _leaf(query, begin + j, entry, low, high, at, room, dims)
+        starts[o], lengths[o] = candidate_of(entry), length_of(entry)
+        if entry == SHORT:
+            lengths[o] = -1
+        elif entry >= 0:
+            leaf = _leaf(query, begin + j, entry, low, high, at, room, dims)
+            starts[o], lengths[o] = low[leaf], high[leaf]
 
 
 @part
-def _fetch(n, leaves, low, high, lists, keys, firsts, ends):
+def _fetch(n, starts, lengths, lists, keys, firsts, ends):
     """Ask for what :func:`find_best` will read: whole loops of reads that wait for no other.
 
-    Candidates of a leaf were numbered one after the other, if they had no number yet: the first and
+    Candidates of a list were numbered one after the other, if they had no number yet: the first and
     the last of them stand for all. ``ends`` (2, n) is room for them.
     """
     last = (len(lists) or len(keys)) - 1
     for o in range(n):
-        leaf = max(leaves[o], 0)
-        ends[0, o], ends[1, o] = low[leaf], low[leaf] + max(high[leaf], 1) - 1
+        start = max(starts[o], 0)
+        ends[0, o], ends[1, o] = start, start + max(lengths[o], 1) - 1
     for o in range(n):
         for end in range(2):
             ends[end, o] = listed(lists, min(ends[end, o], last))  # unlisted ones end anywhere
@@ -132,20 +140,19 @@ def _fetch(n, leaves, low, high, lists, keys, firsts, ends):
 
 
 @part
-def find_best(query, begin, open_, n, low, high, lists, keys, leaves, won, dims):
-    """The best candidate of each query with a leaf, -1 where several are; how many were scored.
+def find_best(query, begin, open_, n, starts, lengths, lists, keys, won, dims):
+    """The best candidate of each query with a list, -1 where several are; how many were scored.
 
-    Queries without a leaf, and those whose candidates are in groups or not listed, are passed over.
-    Selections
-    instead of branches, which could not be foretold: the reads of one query wait for no other's.
+    Queries without one, and those whose candidates are in groups or not listed, are passed over.
+    Selections instead of branches, which could not be foretold: the reads of one query wait for no
+    other's.
     """
     scored = 0
     for o in range(n):
-        leaf = leaves[o]
-        if leaf < 0 or not 0 < high[leaf] < GROUPED:
+        if not 0 < lengths[o] < GROUPED:
             continue
         i = begin + open_[o]
-        start, stop = low[leaf], low[leaf] + high[leaf]
+        start, stop = starts[o], starts[o] + lengths[o]
         chosen = listed(lists, start)
         best = score_of(query, i, keys, chosen, dims)
         several = False
@@ -174,7 +181,7 @@ def _write_counts(begin, n, entries, alone, spans, count):
             count[i] = 1
         return
     for j in range(n):
-        c = max(-1 - entries[j], 0)
+        c = max(candidate_of(entries[j]), 0)
         count[begin + j] = spans[c + 1] - spans[c]
 
 
@@ -182,19 +189,20 @@ def _write_counts(begin, n, entries, alone, spans, count):
 def _write_means(begin, n, entries, source, rows, mean, dims):
     if mean.shape[1] == len(dims):  # of a length that is known: twice as fast
         for j in range(n):
-            row = rows[max(-1 - entries[j], 0)]
+            row = rows[max(candidate_of(entries[j]), 0)]
             for v in range(len(dims)):
                 mean[begin + j, v] = source[row, v]
         return
     for j in range(n):
-        row = rows[max(-1 - entries[j], 0)]
+        row = rows[max(candidate_of(entries[j]), 0)]
         for v in range(mean.shape[1]):
             mean[begin + j, v] = source[row, v]
 
 
 @part
 def _settle_won(
-    n, open_, leaves, won, alone, spans, firsts, source, rows, into, mean_into, mean, first, count
+    n, open_, starts, lengths, won, alone, spans, firsts, source, rows, into, mean_into,
+    mean, first, count,
 ):  # fmt: skip
     """Answer those of ``n`` queries in ``open_`` that one candidate won, and drop them there.
 
@@ -206,7 +214,7 @@ def _settle_won(
         j = open_[o]
         c = won[j]
         if c < 0:
-            open_[left], leaves[left] = j, leaves[o]
+            open_[left], starts[left], lengths[left] = j, starts[o], lengths[o]
             left += 1
             continue
         first[into + j] = firsts[c]
@@ -233,7 +241,7 @@ def attend(
     scored = 0
     cells, entries = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
     open_ = np.empty(BLOCK, np.int32)
-    leaves = np.empty(BLOCK, np.int32)
+    starts, lengths = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
     won, ends = np.empty(BLOCK, np.int32), np.empty((2, BLOCK), np.int32)
     rest = np.zeros((VECTOR_BYTES // query.itemsize, len(dims)), query.dtype)
     narrow = streamed and mean.shape[1] * mean.itemsize <= _STREAMED_ROW
@@ -248,25 +256,27 @@ def attend(
         _write_counts(into, size, entries, alone, spans, to_count)
         if mean.shape[1]:
             _write_means(into_mean, size, entries, source, rows, to_mean, dims)
-        _find_leaves(query, begin, open_, n_open, entries, low, high, at, leaves, room[-1], dims)
-        if n_open > _FETCHED and len(low):
-            _fetch(n_open, leaves, low, high, lists, candidates, firsts, ends)
+        _find_lists(
+            query, begin, open_, n_open, entries, low, high, at, starts, lengths, room[-1], dims
+        )  # fmt: skip
+        if n_open > _FETCHED:
+            _fetch(n_open, starts, lengths, lists, candidates, firsts, ends)
         for o in range(n_open):
             won[open_[o]] = -1
         scored += find_best(
-            query, begin, open_, n_open, low, high, lists, candidates, leaves, won, dims
+            query, begin, open_, n_open, starts, lengths, lists, candidates, won, dims
         )  # fmt: skip
         if n_open > _FETCHED and mean.shape[1]:
             _fetch_rows(n_open, open_, won, source, rows)
         n_open = _settle_won(
-            n_open, open_, leaves, won, alone, spans, firsts, source, rows, into, into_mean,
-            to_mean, to_first, to_count,
+            n_open, open_, starts, lengths, won, alone, spans, firsts, source, rows, into,
+            into_mean, to_mean, to_first, to_count,
         )  # fmt: skip
         if n_open:
             scored += settle_open(
-                begin, n_open, open_, leaves, won, query, key, value, candidates, spans, members,
-                firsts, source, rows, low, high, lists, more, zero, ties, into, into_mean,
-                to_mean, to_first, to_count, dims, *room,
+                begin, n_open, open_, starts, lengths, won, query, key, value, candidates, spans,
+                members, firsts, source, rows, lists, more, zero, ties, into, into_mean, to_mean,
+                to_first, to_count, dims, *room,
             )  # fmt: skip
         if streamed:
             stream(to_first, 0, size, first, begin)
@@ -285,7 +295,8 @@ def list_ties(
 ):  # fmt: skip
     """Write every winner of queries start..stop-1, in increasing order."""
     tied = np.empty(len(candidates), np.int32)
-    entries, leaves, here = np.empty(1, np.int32), np.empty(1, np.int32), np.zeros(1, np.int32)
+    entries, here = np.empty(1, np.int32), np.zeros(1, np.int32)
+    starts, lengths = np.empty(1, np.int32), np.empty(1, np.int32)
     nodes, bounds = np.empty(DEPTH, np.int64), np.empty(ROOM, query.dtype)
     rest = np.zeros((VECTOR_BYTES // query.itemsize, len(dims)), query.dtype)
     cells = np.empty(len(rest), np.int32)
@@ -303,11 +314,11 @@ def list_ties(
                     n += 1
             continue
         found = 1
-        tied[0] = -1 - entry
-        if entry >= 0:
-            _find_leaves(query, i, here, 1, entries, low, high, at, leaves, bounds, dims)
-            found, _ = tied_in_leaf(
-                query, i, leaves[0], low, high, lists, more, candidates, tied, nodes, bounds, dims
+        tied[0] = candidate_of(entry)
+        if entry >= 0 or length_of(entry) > 1:
+            _find_lists(query, i, here, 1, entries, low, high, at, starts, lengths, bounds, dims)
+            found, _ = tied_in_list(
+                query, i, starts[0], lengths[0], lists, more, candidates, tied, nodes, bounds, dims
             )
         for t in range(found):
             for s in range(spans[tied[t]], spans[tied[t] + 1]):

@@ -15,17 +15,21 @@ __all__ = ["distinct_keys"]
 _SOME = 1 << 14
 
 
-def distinct_keys(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], int]:
-    """Distinct keys, the number of each key among them, and how many they are.
+def distinct_keys(keys: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32] | None, int]:
+    """Distinct keys, the number of each key among them, None for its own, and how many they are.
 
     To tell equal keys apart is slower but not wrong: a sample shows whether they are many.
     """
-    keys = keys + keys.dtype.type(0)  # -0 becomes 0, which scores the same
     n = len(keys)
     group, first = np.empty(n, np.int32), np.empty(n, np.int32)
-    unsigned = f"u{keys.dtype.itemsize}"
-    sample = np.ascontiguousarray(keys[:: max(1, n // _SOME)])
-    if kernels.collapse(sample.view(unsigned), group, first) == len(sample):
-        return keys, np.arange(n, dtype=np.int32), n
-    n_groups = kernels.collapse(keys.view(unsigned), group, first)
+    sample = _bits(keys[:: max(1, n // _SOME)])
+    if kernels.collapse(sample, group, first) == len(sample):
+        return keys, None, n
+    n_groups = kernels.collapse(_bits(keys), group, first)
     return rows_of(keys, first[:n_groups]), group, n_groups
+
+
+def _bits(keys: NDArray[Any]) -> NDArray[Any]:
+    """The bits of each number, but those of -0 as of 0, which scores the same."""
+    zero = keys.dtype.type(0)
+    return np.ascontiguousarray(keys + zero).view(f"u{keys.dtype.itemsize}")

@@ -141,7 +141,8 @@ def attend(
     if ties == "last":
         rows = index.members[index.spans[1:] - 1]
     elif not alone and ties == "mean" and value.shape[1]:
-        source, rows = _average(index, value, num_threads), np.arange(len(index.candidates))
+        source = _average(index, value, num_threads)
+        rows = np.arange(len(source), dtype=np.int32)
     scored = []
     rooms: list[Any] = []  # one a thread: tie sets found in one range serve the next
     parts = (*_searched(index), index.zero)
