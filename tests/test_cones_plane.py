@@ -185,6 +185,16 @@ def test_candidates_lie_as_their_lists_run(kind: str) -> None:
     assert (len(index.lists) == 0) == index.high.all()
 
 
+def test_more_candidates_than_entries_can_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each cell has a node then."""
+    monkeypatch.setattr(_cones_plane, "MOST_CANDIDATES", 0)
+    points = circle(3000, DTYPES[1])
+    index = cones.build(points, np.ones(2), 2)
+    assert (index.table >= 0).all()
+    assert len(index.lists) == 0
+    _check(self_attention(points[None], points[None], 2))
+
+
 def test_a_key_on_two_faces_is_one_candidate() -> None:
     """The corners of a square win on two faces each."""
     corners = np.array([(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0), (0.25, 0.5)])

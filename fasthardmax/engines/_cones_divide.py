@@ -314,8 +314,8 @@ def divide(
                 side_by = -1
         if side_by < 0:
             if not marked:
-                alone = k == 1 and work[lo] < MOST_CANDIDATES
-                _mark(table, grid, centre, half, entry_of(work[lo], 1) if alone else node, *marks)
+                one = k == 1 and work[lo] < MOST_CANDIDATES
+                _mark(table, grid, centre, half, entry_of(work[lo], 1) if one else node, *marks)
             if k > listed:
                 room_left -= k if crowd else 0
                 if k > most or room_left < 0:

@@ -10,17 +10,19 @@ import numpy as np
 
 from ._jit import inlined
 
-__all__ = ["LONGEST_RUN", "MOST_CANDIDATES", "STEP", "candidate_of", "entry_of", "length_of"]
+__all__ = ["LONGEST_RUN", "MOST_CANDIDATES", "candidate_of", "entry_of", "length_of"]
 
 _BITS = 3
 LONGEST_RUN = 1 << _BITS
 MOST_CANDIDATES = 1 << 28  # that runs may begin with; others have nodes
-STEP = -LONGEST_RUN  # from the entry of one candidate to that of the next
 
 
 @inlined
 def entry_of(first, length):
-    """Of a run of candidates, negative; nodes are entries from 0 on."""
+    """Of a run of candidates, negative; nodes are entries from 0 on.
+
+    From one candidate to the next entries sink by ``LONGEST_RUN``.
+    """
     return np.int32(-1 - (first * LONGEST_RUN + length - 1))
 
 

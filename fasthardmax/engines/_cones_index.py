@@ -27,7 +27,7 @@ from . import _cones_plane as plane
 from . import _cones_polygon as polygon
 from . import _cones_shell as shell
 from ._arrays import powers, readonly, rows_of, scaled
-from ._cones_entries import STEP
+from ._cones_entries import LONGEST_RUN
 from ._cones_margins import margins, sizes
 from ._distinct import distinct_keys
 
@@ -163,7 +163,7 @@ def build(
     else:
         if d == 2:
             one = table < 0
-            table[one] = -1 + STEP * lists[(-1 - table[one]) // -STEP]
+            table[one] = -1 - LONGEST_RUN * lists[(-1 - table[one]) // LONGEST_RUN]
         if not high.all():
             order, boxes = plane.tree(distinct) if d == 2 else _tree(distinct, left_out)
             low[high == 0] = len(lists)

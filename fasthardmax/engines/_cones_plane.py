@@ -18,7 +18,7 @@ from .._threads import for_each_range
 from . import _cones_kernels as kernels
 from . import _cones_sweep as sweeping
 from ._arrays import powers, readonly
-from ._cones_entries import LONGEST_RUN, MOST_CANDIDATES, STEP
+from ._cones_entries import LONGEST_RUN, MOST_CANDIDATES
 
 __all__ = ["Cells", "Room", "spread", "sweep", "tree"]
 
@@ -76,7 +76,7 @@ def sweep(
             node, first = np.int32(nodes[face]), np.int32(listed[face])
             low, high, _, *run = parts[face]
             low[:] += np.where(high < 0, node, first)
-            table[face] += np.where(table[face] < 0, STEP * first, node)
+            table[face] += np.where(table[face] < 0, -LONGEST_RUN * first, node)
             here = slice(first, listed[face + 1])
             named[here], candidates[here] = run
 
