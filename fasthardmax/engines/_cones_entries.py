@@ -10,7 +10,14 @@ import numpy as np
 
 from ._jit import inlined
 
-__all__ = ["LONGEST_RUN", "MOST_CANDIDATES", "candidate_of", "entry_of", "length_of"]
+__all__ = [
+    "LONGEST_RUN",
+    "MOST_CANDIDATES",
+    "candidate_of",
+    "entry_of",
+    "length_of",
+    "lone_candidate",
+]
 
 _BITS = 3
 LONGEST_RUN = 1 << _BITS
@@ -36,3 +43,9 @@ def candidate_of(entry):
 def length_of(entry):
     """The length of a run, anything for a node."""
     return ((-1 - entry) & (LONGEST_RUN - 1)) + 1
+
+
+@inlined
+def lone_candidate(entry):
+    """The candidate of a run of one; the first of all for any other entry."""
+    return max(candidate_of(entry), 0) if length_of(entry) == 1 else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._cones_divide import GROUPED
-from ._cones_entries import candidate_of
+from ._cones_entries import lone_candidate
 from ._cones_open import settle_open
 from ._cones_search import BLOCK, SHORT, find_best
 from ._cones_ties import copy_row
@@ -114,7 +114,7 @@ def _screen(
     found = scored = 0
     for j in range(n):
         node = entries[j]
-        won[j] = max(candidate_of(node), 0)
+        won[j] = lone_candidate(node)
         open_[found], lengths[found] = j, -1
         if node < 0:
             continue

@@ -114,7 +114,7 @@ class Room:
             order[:] = order[np.argsort(slopes, kind="stable")]  # nearly sorted: fast
             on_top = arrange()
         n = sweeping.intervals(lines, frame, hull[:on_top], end, order, rows, first, last)
-        return kept[order[:n]], rows[:n], first[:n], last[:n]
+        return np.take(kept, order[:n]), rows[:n], first[:n], last[:n]
 
 
 def spread(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._cones_divide import GROUPED
-from ._cones_entries import candidate_of, length_of
+from ._cones_entries import candidate_of, length_of, lone_candidate
 from ._cones_lanes import find_cells, settle_streams, stream
 from ._cones_long import ROOM
 from ._cones_open import DEPTH, settle_open, tied_in_list
@@ -65,7 +65,7 @@ def _look_up(begin, n, cells, table, entries, open_, firsts, first):
         entries[j] = entry
         open_[found] = j
         found += (entry >= 0) | (length_of(entry) > 1)
-        first[begin + j] = firsts[max(candidate_of(entry), 0)]
+        first[begin + j] = firsts[lone_candidate(entry)]
     return found
 
 
@@ -181,7 +181,7 @@ def _write_counts(begin, n, entries, alone, spans, count):
             count[i] = 1
         return
     for j in range(n):
-        c = max(candidate_of(entries[j]), 0)
+        c = lone_candidate(entries[j])
         count[begin + j] = spans[c + 1] - spans[c]
 
 
@@ -189,12 +189,12 @@ def _write_counts(begin, n, entries, alone, spans, count):
 def _write_means(begin, n, entries, source, rows, mean, dims):
     if mean.shape[1] == len(dims):  # of a length that is known: twice as fast
         for j in range(n):
-            row = rows[max(candidate_of(entries[j]), 0)]
+            row = rows[lone_candidate(entries[j])]
             for v in range(len(dims)):
                 mean[begin + j, v] = source[row, v]
         return
     for j in range(n):
-        row = rows[max(candidate_of(entries[j]), 0)]
+        row = rows[lone_candidate(entries[j])]
         for v in range(mean.shape[1]):
             mean[begin + j, v] = source[row, v]
 

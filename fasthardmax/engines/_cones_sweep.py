@@ -8,7 +8,7 @@ upper envelope. A crossing is a quotient of sums of three terms: its error is th
 the terms by at most 8 v, v the roundoff of float64, for which the margins have room. In the order
 of slopes, the keys that may win in a cell lie next to each other.
 
-Everything here lives in one file because Numba's disk cache notices changes of this file only.
+The note on Numba's disk cache in ``_vectors.py`` holds for this file too.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from __future__ import annotations
 import numpy as np
 
 from ._cones_entries import entry_of
+from ._cones_lanes import PLACES, write_eight
 from ._jit import compiled, inlined, part
+from ._vectors import bit_count
 
 __all__ = ["arrange", "cells", "flank", "intervals", "mark"]
 
 _DEPTH = 64
 _SAMPLE = 1 << 12
 _BLOCK = 256  # keys
+_NODES = 1 << 10  # that there is room for at first
+_ONE_A_BYTE = np.uint64(0x0102040810204080)  # times eight bytes, 0 or 1: their bits, on top
 _NARROW = 2.0**-900  # slopes that differ by less are not multiplied up
 
 
@@ -42,12 +46,11 @@ def _margin(g0, g1, frame):
 
 @compiled
 def flank(keys, f, frame, end, rows, kept, slopes):
-    """Write to ``rows`` the keys (n, 2) that may win on a face, to ``kept`` their numbers.
+    """Write which keys (n, 2) may win on a face: to ``rows`` them, their numbers to ``kept``.
 
-    And to ``slopes`` theirs; returns how many. The face has t in [-end, end]. Those that lose on
-    both of its halves to the best of a sample at an end or in the middle are left out. ``frame``
-    holds the face's sign, the two powers of two by which keys are scaled, and the factors of their
-    margins.
+    And their slopes; returns how many. The face has t in [-end, end]. Keys that lose on both of its
+    halves to the best of a sample at an end or in the middle are left out. ``frame`` holds the
+    face's sign, the two powers of two by which keys are scaled, and the factors of their margins.
     """
     n = len(keys)
     tops = np.full(3, -np.inf)
@@ -64,17 +67,20 @@ def flank(keys, f, frame, end, rows, kept, slopes):
         for b in range(3):
             walls[a, b] = g0 + (b - 1) * end * g1 - e
     found = 0
-    wins, places = np.empty(_BLOCK, np.uint8), np.empty(_BLOCK, np.int64)
+    wins, places = np.empty(_BLOCK // 8, np.uint64), np.empty(_BLOCK + 8, np.int64)
+    wins_of = wins.view(np.uint8)
     side_by_side = keys.reshape(-1)  # at a distance that the compiler knows
     for begin in range(0, n, _BLOCK):
         size = min(_BLOCK, n - begin)
-        _may_win(side_by_side, begin, size, f, frame, end, walls, wins)
+        wins[:] = 0
+        _may_win(side_by_side, begin, size, f, frame, end, walls, wins_of)
         some = 0
-        for j in range(size):
-            places[some] = j
-            some += wins[j]
+        for eight in range(-(-size // 8)):
+            bits = (wins[eight] * _ONE_A_BYTE) >> np.uint64(56)
+            write_eight(PLACES[bits], begin + 8 * eight, places, some)
+            some += bit_count(bits)
         for p in range(some):
-            i = begin + places[p]
+            i = places[p]
             rows[found, 0], rows[found, 1] = keys[i, 0], keys[i, 1]
             kept[found], slopes[found] = i, _line(keys, i, f, frame)[1]
             found += 1
@@ -227,9 +233,7 @@ def cells(first, last, grid, table, longest, slip, least, outer, most, budget):
     runs of candidates, numbered by slope. Runs no longer than ``longest`` are entries themselves.
     """
     n = len(first)
-    low = np.empty(grid + 64, np.int32)
-    high = np.empty(grid + 64, np.int32)
-    at = np.zeros(grid + 64)
+    low, high, at = np.empty(_NODES, np.int32), np.empty(_NODES, np.int32), np.zeros(_NODES)
     s_node, s_lo, s_hi = (
         np.empty(_DEPTH, np.int64), np.empty(_DEPTH, np.int64), np.empty(_DEPTH, np.int64)
     )  # fmt: skip
