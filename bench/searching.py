@@ -25,7 +25,7 @@ UPDATE = "update"  # the name under which the bare update pass is recorded
 # Of the tools that look at all pairs, which the other sections are about, the fastest.
 _ALL_PAIRS = ("faiss-l2", "keops")
 _LARGE = 1_000_000  # beyond it only the package's own engines run
-# Calls of seconds get two rounds or three.
+# Calls of a second get two rounds, longer ones than a second and a half but one.
 _FULL = replace(FULL, rounds=3, patience=1.5, whole_seconds=20.0)
 _HARD = replace(_FULL, rounds=2, call_seconds=0.15, whole_seconds=5.0, oracle=1e8)
 _QUICK = replace(QUICK, patience=0.3, whole_seconds=8.0)

@@ -27,7 +27,7 @@ from . import _cones_plane as plane
 from . import _cones_polygon as polygon
 from . import _cones_shell as shell
 from ._arrays import powers, readonly, rows_of, scaled
-from ._cones_entries import LONGEST_RUN
+from ._cones_entries import candidate_of, entry_of
 from ._cones_margins import margins, sizes
 from ._distinct import distinct_keys
 
@@ -64,12 +64,12 @@ class ConeIndex(NamedTuple):
     candidates: NDArray[Any]  # (c, d)
     spans: NDArray[np.int32]  # (c + 1,): candidate i stands for keys members[spans[i]:spans[i+1]]
     members: NDArray[np.int32]
-    table: NDArray[np.int32]  # (2 d grid^(d-1),): the cells of the faces
+    table: NDArray[np.int32]  # (2 d grid^(d-1),): cells of the faces, as of ``_cones_entries.py``
     grid: int
     low: NDArray[np.int32]
     high: NDArray[np.int32]
     at: NDArray[Any]
-    lists: NDArray[np.int32]
+    lists: NDArray[np.int32]  # none where they would run over all candidates
     boxes: NDArray[Any]  # (2^l, 2, d): boxes of keys, for cells whose candidates are not listed
     # Lists marked ``GROUPED`` are in ``long``, as of ``_cones_long.group``.
     long: NDArray[np.int32]
@@ -163,7 +163,7 @@ def build(
     else:
         if d == 2:
             one = table < 0
-            table[one] = -1 - LONGEST_RUN * lists[(-1 - table[one]) // LONGEST_RUN]
+            table[one] = entry_of.py_func(lists[candidate_of.py_func(table[one])], 1)
         if not high.all():
             order, boxes = plane.tree(distinct) if d == 2 else _tree(distinct, left_out)
             low[high == 0] = len(lists)

@@ -41,7 +41,7 @@ def sweep(
 ) -> Cells:  # fmt: skip
     """Go over each face once, by the slopes of the keys; ``table`` (4, grid) names candidates.
 
-    It names runs of them if the keys are there but ``once``, for each then stands for one.
+    It names runs of several only if no two keys are equal, each of them there but ``once``.
     """
     exponent, *margins = margin
     slip, least, _, outer, most, budget, _ = limits
@@ -105,9 +105,7 @@ class Room:
         order, rows = order[:n], np.empty_like(keys)  # in large pages, if there are many keys
         sweeping.mark(slopes[:n], bits, order)
         order.sort()
-        arrange = partial(
-            sweeping.arrange, self._rows, f, frame, bits, order, rows, lines, hull
-        )  # fmt: skip
+        arrange = partial(sweeping.arrange, self._rows, f, frame, bits, order, rows, lines, hull)
         on_top = arrange()
         if on_top < 0:
             slopes = self._rows[order, 1 - f].astype(np.float64)

@@ -91,7 +91,7 @@ def flank(keys, f, frame, end, rows, kept, slopes):
 def _may_win(keys, begin, size, f, frame, end, walls, wins):
     """Which of ``size`` keys do not lose on a face to what ``walls`` are of; in vectors."""
     across, along = float(f), float(1 - f)
-    sign, scale, rest, relative, absolute = frame
+    sign, scale, rest, _, _ = frame
     left_0, middle_0, middle_1 = walls[0, 0], walls[0, 1], walls[1, 1]
     left_1, right_1, middle_2, right_2 = walls[1, 0], walls[1, 2], walls[2, 1], walls[2, 2]
     some = keys[2 * begin : 2 * (begin + size)]
@@ -99,7 +99,7 @@ def _may_win(keys, begin, size, f, frame, end, walls, wins):
         x, y = np.float64(some[2 * j]), np.float64(some[2 * j + 1])
         g0 = sign * ((along * x + across * y) * scale * rest)
         g1 = (across * x + along * y) * scale * rest
-        e = relative * (abs(g0) + abs(g1)) + absolute
+        e = _margin(g0, g1, frame)
         left, middle, right = g0 - end * g1 + e, g0 + e, g0 + end * g1 + e
         before = ((left < left_0) & (middle < middle_0)) | ((left < left_1) & (middle < middle_1))
         after = ((right < right_1) & (middle < middle_1)) | (
