@@ -228,13 +228,12 @@ def test_many_queries_that_no_cell_is_for(d: int) -> None:
 @pytest.mark.parametrize("n", [3, LANES + 1, 5 * LANES - 3, 5 * LANES])
 def test_one_feature_lists_nothing_but_keys(n: int) -> None:
     """What fills up the last vector of keys is none."""
-    rows = np.ones((n, 2))
-    rows[:, 1] = 1e-3
-    rows[-1, 0] = 0.5
+    keys, size = np.ones((1, n)), np.full(n, 1e-3)
+    keys[0, -1] = 0.5
     table = np.empty(1, np.int32)
     limits = (1e-15, 2.0**-40, 1, 6, 64, 1000.0, 64)
-    nobody, left_out = np.empty((0, 0)), np.zeros(1)
-    low, high, _, lists = _cones_divide.divide(rows, 1, table, *limits, nobody, np.inf, left_out)
+    nobody, left_out = (np.empty((0, 0)), np.inf), np.zeros(1)
+    low, high, _, lists = _cones_divide.divide(keys, size, 0, 1, table, *limits, *nobody, left_out)
     assert table.tolist() == [0]
     assert (low[0], high[0]) == (0, n - 1)
     assert sorted(lists.tolist()) == list(range(n - 1))

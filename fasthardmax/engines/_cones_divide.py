@@ -18,7 +18,7 @@ __all__ = ["GROUPED", "divide", "place"]
 GROUPED = 1 << 30  # added to the number of candidates in a list that ``_cones_long`` shall group
 
 # Lists so short are compared pair by pair.
-_ALL_PAIRS = 24
+_ALL_PAIRS = 32
 # So few queries are answered faster than a box is halved for them.
 _CROWD = 256
 # If none of so many queries of a sample is in one half of a box, nearly none are.
@@ -96,38 +96,34 @@ def _undominated(
             few[f, i] = few[f, n - 1] if f else -1e300
     n_walls = find_walls(few, whole, centre, half, 1, walls, weights, tops, places)
     found = _unbeaten(few, n, centre, upper, walls, 1, n_walls, weights, reach, kept)
-    found = _unbeaten_by_another(few, found, upper, reach, stays, kept)
+    found = _unbeaten_by_another(few, found, centre, upper, walls, weights, reach, stays, kept)
     for i in range(found):
         kept[i] = near[kept[i]]
     return found
 
 
 @part
-def _unbeaten_by_another(columns, found, upper, reach, stays, kept):
-    """Leave those of the ``found`` keys in ``kept`` that none of the others beats; how many."""
+def _unbeaten_by_another(columns, found, centre, upper, walls, weights, reach, stays, kept):
+    """Leave those of the ``found`` keys in ``kept`` that none of the others beats; how many.
+
+    Changes ``columns``. None beats itself, and of two at most one the other.
+    """
     m = len(columns) - 2
     if found > _ALL_PAIRS or found < 2:
         return found
-    few, found = found, 0
-    for i in range(few):
-        stays[i] = True
-    for i in range(few):
+    for i in range(found):
         p = kept[i]
-        for j in range(few):
-            w = kept[j]
-            gap = upper[p] - upper[w] + 2 * columns[m + 1, w]
-            if gap >= 0 or i == j or not stays[j]:
-                continue
-            for g in range(m):
-                gap += reach[g] * abs(columns[1 + g, p] - columns[1 + g, w])
-            if gap < 0:
-                stays[i] = False
-                break
+        walls[i, m] = upper[p] - 2 * columns[m + 1, p]
+        for f in range(m + 2):
+            columns[f, i] = columns[f, p]
+        for g in range(m):
+            walls[i, g] = columns[1 + g, i]
+    for i in range(found, -(-found // LANES) * LANES):
+        columns[0, i] = -1e300
+    few = _unbeaten(columns, found, centre, upper, walls, 0, found, weights, reach, stays)
     for i in range(few):
-        if stays[i]:
-            kept[found] = kept[i]
-            found += 1
-    return found
+        kept[i] = kept[stays[i]]
+    return few
 
 
 @part
@@ -220,16 +216,17 @@ def _split(asked, begin, end, side, middle):
 
 @compiled
 def divide(
-    rows, grid, table, slip, least, inner, outer, most, budget, listed, asked, crowd, left_out
-):
+    keys, size, face, grid, table, slip, least, inner, outer, most, budget, listed, asked, crowd,
+    left_out,
+):  # fmt: skip
     """Halve one face of the cube of directions until its boxes have few candidates.
 
-    ``rows`` (n, d + 1) as in :func:`_undominated`. Boxes down to the cells of ``grid`` per side are
-    halved while they have more than ``inner`` candidates, smaller ones while more than ``outer``;
-    none below ``least``, and none whose share of ``budget`` is spent. Of the face's queries, a
-    ``crowd``, ``asked`` (s, d - 1) are some, which are sorted. Where few are to be expected, were
-    they spread out evenly but for where none are, boxes with a list are not halved, nor those whose
-    keys have long stayed the same or are not even told apart by one query alone.
+    ``keys`` (d, n) are columns, with margins ``size`` (n,). Boxes down to the cells of ``grid`` per
+    side are halved while they have more than ``inner`` candidates, smaller ones while more than
+    ``outer``; none below ``least``, and none whose share of ``budget`` is spent. Of the face's
+    queries, a ``crowd``, ``asked`` (s, d - 1) are some, which are sorted. Where few are to be
+    expected, were they spread out evenly but for where none are, boxes with a list are not halved,
+    nor those whose keys have long stayed the same or are not even told apart by one query alone.
 
     More candidates than ``most`` are not listed, nor are more than half the budget in lists longer
     than ``listed`` that queries ask; ``left_out[0]`` gets how many of ``asked`` find none. Lengths
@@ -241,17 +238,24 @@ def divide(
     ``low[i]`` and ``low[i] + 1``. ``table`` gets each cell's node, or where a cell has but one
     candidate that as a run.
     """
-    m, n = rows.shape[1] - 2, len(rows)
+    m, n = len(keys) - 1, len(size)
+    rows = np.empty((n, m + 2))  # as in :func:`_undominated`
+    f, sign = face // 2, 1.0 - 2 * (face % 2)
+    for i in range(n):
+        rows[i, 0], rows[i, 1 + m] = sign * keys[f, i], size[i]
+        for g in range(m):
+            rows[i, 1 + g] = keys[g + (g >= f), i]
     whole = PACK if m > 2 else 1  # lists begin with a vector, where they are packed
     padded = -(-n // LANES) * LANES
     columns = np.empty((m + 2, padded))
     kept = np.empty(padded, np.int32)
     weights = np.empty((1, m + 2))
     tops, places = np.empty(LANES), np.empty(LANES, np.int64)
-    walls, reach, ends = np.empty((2 + 2 * m, m + 1)), np.empty(m + 1), np.empty(LANES)
+    walls = np.empty((max(2 + 2 * m, _ALL_PAIRS), m + 1))
+    reach, ends = np.empty(m + 1), np.empty(LANES)
     room = (
         np.empty((m + 2, padded)), np.empty(padded), walls, weights, reach, tops, places,
-        np.empty(_ALL_PAIRS, np.bool_), np.empty(padded, np.int32),
+        np.empty(_ALL_PAIRS, np.int32), np.empty(padded, np.int32),
     )  # fmt: skip
     marks = (np.empty(m + 1, np.int64), np.empty(m + 1, np.int64))
     work = np.empty(3 * n + 64, np.int32)

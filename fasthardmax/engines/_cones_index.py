@@ -236,20 +236,13 @@ def _divide(
 
     def split(start: int, stop: int) -> None:
         for face in range(start, stop):
-            f, sign = face // 2, 1 - 2 * (face % 2)
             here = placed[starts[face] : starts[face + 1]]
             if n > limits[-1] and len(here) == 0 < len(placed):
                 table[face], none = 0, np.zeros(1, np.int32)
                 parts[face] = (none, none, none.astype(np.float64), none[:0])
                 continue
-            rows = np.empty((n, d + 1))
-            np.multiply(moved[f], sign, out=rows[:, 0])
-            for g in range(d - 1):
-                rows[:, 1 + g] = moved[g + (g >= f)]
-            rows[:, d] = size
-            parts[face] = dividing.divide(
-                rows, grid, table[face], *limits, here, n_queries / n_asked, left_out[face]
-            )
+            of_face = (face, grid, table[face], *limits, here, n_queries / n_asked)
+            parts[face] = dividing.divide(moved, size, *of_face, left_out[face])
 
     for_each_range(split, 2 * d, 1, num_threads)
     return parts, float(left_out.sum() + 1) * n_queries / max(1, len(placed))
@@ -266,15 +259,13 @@ def _tree(keys: NDArray[Any], n_asked: float) -> tuple[NDArray[np.int32], NDArra
 
 def _join(parts: list[Any], table: NDArray[np.int32]) -> tuple[NDArray[Any], ...]:
     """The faces' nodes and lists as one; the table's entries follow."""
-    nodes = listed = 0
-    lows = []
-    for face, (low, high, _, lists) in enumerate(parts):
-        lows.append(np.where(high < 0, low + nodes, low + listed).astype(np.int32))
-        table[face][table[face] >= 0] += nodes
-        nodes += len(low)
-        listed += len(lists)
-    high, at, lists = (np.concatenate([part[p] for part in parts]) for p in (1, 2, 3))
-    return np.concatenate(lows), high, at, lists
+    low, high, at, lists = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    lengths = np.array([(len(part[0]), len(part[3])) for part in parts], np.int32)
+    before = np.cumsum(lengths, axis=0, dtype=np.int32) - lengths
+    nodes, listed = np.repeat(before, lengths[:, 0], axis=0).T
+    low += np.where(high < 0, nodes, listed)
+    table += before[:, :1] * (table >= 0)
+    return low, high, at, lists
 
 
 def _packed(
