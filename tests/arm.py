@@ -91,7 +91,7 @@ def _search(table, n_blocks, least, done, found):
 
 
 def _divide(columns, n, weights, tops, places, upper, walls, reach):
-    highest(columns, weights, 0, n, tops, places)
+    highest(columns, weights, 0, 0, n, tops, places)
     extent(columns, 0, n, tops, upper)
     return survivors(columns, 0, weights, 0, upper, walls, 0, n, reach)
 

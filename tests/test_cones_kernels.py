@@ -99,6 +99,8 @@ def test_a_body_fits_into_the_hull(box: bool, d: int) -> None:
     reach = (directions @ (columns - middle[:, None])).max(axis=1)
     length = np.linalg.norm(directions * unit, 1 if box else 2, axis=1)
     assert radii[1] <= (reach / length).min() < 3 * radii[1]
+    within = np.hstack([columns / 10, columns])  # which are best nowhere
+    assert radii == [inner_radius(within, 1, -1.0, *body, most) for most in (64, 512)]
 
 
 @pytest.mark.parametrize("fill", [gaussian, ball])

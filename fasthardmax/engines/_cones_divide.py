@@ -46,7 +46,7 @@ def _wall_at_centre(columns, n, centre, walls, weights, tops, places):
     weights[0, 0], weights[0, 1 + m] = 1, -1
     for g in range(m):
         weights[0, 1 + g] = centre[g]
-    best, walls[0, m] = head(columns, n, weights, 0, tops, places)
+    best, walls[0, m] = head(columns, 0, n, weights, 0, tops, places)
     for g in range(m):
         walls[0, g] = columns[1 + g, best]
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ._cones_entries import candidate_of, entry_of
 from ._cones_lanes import PLACES, outside_body, write_eight
-from ._cones_vectors import LANES, highest
+from ._cones_vectors import LANES
+from ._cones_walls import head
 from ._jit import compiled, part
 from ._processor import VECTOR_BYTES
 from ._vectors import bit_count, lowest_bit
@@ -67,12 +68,7 @@ def extremes(columns, directions, start, stop, best):
     """
     tops, places = np.empty(LANES), np.empty(LANES, np.int64)
     for t in range(start, stop):
-        highest(columns, directions, t, columns.shape[1], tops, places)
-        lane = 0
-        for other in range(1, LANES):
-            if tops[other] > tops[lane]:
-                lane = other
-        best[t] = places[lane] + lane
+        best[t], _ = head(columns, 0, columns.shape[1], directions, t, tops, places)
 
 
 @compiled

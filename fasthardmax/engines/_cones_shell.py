@@ -40,7 +40,7 @@ _MANY = 1 << 17
 # so does every other body (29 kinds of points, d = 3 to 6); else a quarter of the boxes tells which
 # other may do better. One that leaves more than half is no use.
 _BOXES, _BOXES_AGAIN = (
-    {1: 4, 3: 64, 4: 192, 5: 512, 6: 1024},
+    {1: 8, 3: 64, 4: 192, 5: 512, 6: 1024},
     {1: 4, 3: 256, 4: 384, 5: 1024, 6: 2048},
 )
 _FEW, _HOPELESS, _WORTH_IT = 0.2, 0.98, 0.6

@@ -62,8 +62,8 @@ def _store(b, data, at, value):
 
 
 @intrinsic
-def highest(typingctx, columns, weights, w, n, tops, places):
-    """The largest ``weights[w] @ columns[:, :n]`` in each lane, and the vector that has it."""
+def highest(typingctx, columns, weights, w, begin, end, tops, places):
+    """Each lane's largest ``weights[w] @ columns[:, begin:end]``, and the vector that has it."""
 
     def codegen(context, b, signature, args):
         keys = _Columns(context, b, signature.args[0], args[0])
@@ -73,18 +73,18 @@ def highest(typingctx, columns, weights, w, n, tops, places):
         place = cgutils.alloca_once(b, _PLACES)
         b.store(ir.Constant(_VECTOR, [float("-inf")] * LANES), best)
         b.store(ir.Constant(_PLACES, [0] * LANES), place)
-        with cgutils.for_range_slice(b, _I64(0), args[3], _I64(LANES)) as (at, _):
+        with cgutils.for_range_slice(b, args[3], args[4], _I64(LANES)) as (at, _):
             score = keys.weighted(factors, at)
             better = b.fcmp_ordered(">", score, b.load(best))
             b.store(b.select(better, score, b.load(best)), best)
             b.store(b.select(better, _splat(b, _PLACES, at), b.load(place)), place)
-        for position, value in ((4, best), (5, place)):
+        for position, value in ((5, best), (6, place)):
             data = context.make_array(signature.args[position])(context, b, args[position]).data
             _store(b, data, _I64(0), b.load(value))
         return context.get_dummy_value()
 
     intp = types.intp
-    return types.void(columns, weights, intp, intp, tops, places), codegen
+    return types.void(columns, weights, intp, intp, intp, tops, places), codegen
 
 
 @intrinsic

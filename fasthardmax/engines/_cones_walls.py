@@ -16,9 +16,9 @@ _BLOCK = 64
 
 
 @part
-def head(columns, n, weights, w, tops, places):
-    """The best key by the weights ``weights[w]`` of its features, and its score."""
-    highest(columns, weights, w, n, tops, places)
+def head(columns, begin, end, weights, w, tops, places):
+    """The best of the keys begin..end-1 by the weights ``weights[w]``, and its score."""
+    highest(columns, weights, w, begin, end, tops, places)
     lane = 0
     for other in range(1, LANES):
         if tops[other] > tops[lane]:
@@ -41,7 +41,7 @@ def find_walls(columns, n, centre, half, begin, walls, weights, tops, places):
         if a:
             g = (a - 1) // 2
             weights[0, 1 + g] += half[g] if a & 1 else -half[g]
-        best, _ = head(columns, n, weights, 0, tops, places)
+        best, _ = head(columns, 0, n, weights, 0, tops, places)
         score = columns[0, best]
         for g in range(m):
             walls[a, g] = columns[1 + g, best]

@@ -146,13 +146,15 @@ def _look(
     """
     k, n_queries, n_keys = int(problem.key_of[b]), problem.n_queries, problem.n_keys
     key, some, rows = problem.key[k], at_most(_KEYS, n_keys), at_most(_QUERIES, n_queries)
-    sample = rows_of(key, some)
-    middle = find_middle(problem, k, sample)
     cores = n_cores(problem.num_threads)
     fixed = _CALL * cores + key.size * _NUMBER
     costs = direct.costs(problem)
     work = _Work(n_queries, n_keys, costs, costs, _ROUND * cores)
-    if middle is None or fixed + n_queries * (_ASK + costs[1]) > rival:
+    if fixed + n_queries * (_ASK + costs[1]) > rival:
+        return math.inf, None
+    sample = rows_of(key, some)
+    middle = find_middle(problem, k, sample)
+    if middle is None:
         return math.inf, None
     bare = problem._replace(value=problem.value[..., :0])
     lengths = measure(sample, middle, 1)
