@@ -40,6 +40,21 @@ def _gather(rows, which, start, n, columns):
 
 
 @part
+def _take(columns, which, n, taken):
+    """Copy ``n`` of the ``columns``, increasing, to ``taken``, which they may be themselves.
+
+    Whole vectors, filled up with keys that lose; returns how many that makes.
+    """
+    whole = -(-n // LANES) * LANES
+    for f in range(len(columns)):
+        for i in range(n):
+            taken[f, i] = columns[f, which[i]]
+        for i in range(n, whole):
+            taken[f, i] = taken[f, n - 1] if f else -1e300
+    return whole
+
+
+@part
 def _wall_at_centre(columns, n, centre, walls, weights, tops, places):
     """The first of :func:`find_walls`."""
     m = len(columns) - 2
@@ -88,12 +103,7 @@ def _undominated(
         for i in range(n):
             kept[i] = near[i]
         return n
-    whole = -(-n // LANES) * LANES
-    for f in range(m + 2):
-        for i in range(n):
-            few[f, i] = columns[f, near[i]]
-        for i in range(n, whole):
-            few[f, i] = few[f, n - 1] if f else -1e300
+    whole = _take(columns, near, n, few)
     n_walls = find_walls(few, whole, centre, half, 1, walls, weights, tops, places)
     found = _unbeaten(few, n, centre, upper, walls, 1, n_walls, weights, reach, kept)
     found = _unbeaten_by_another(few, found, centre, upper, walls, weights, reach, stays, kept)
@@ -111,15 +121,11 @@ def _unbeaten_by_another(columns, found, centre, upper, walls, weights, reach, s
     m = len(columns) - 2
     if found > _ALL_PAIRS or found < 2:
         return found
+    _take(columns, kept, found, columns)
     for i in range(found):
-        p = kept[i]
-        walls[i, m] = upper[p] - 2 * columns[m + 1, p]
-        for f in range(m + 2):
-            columns[f, i] = columns[f, p]
+        walls[i, m] = upper[kept[i]] - 2 * columns[m + 1, i]
         for g in range(m):
             walls[i, g] = columns[1 + g, i]
-    for i in range(found, -(-found // LANES) * LANES):
-        columns[0, i] = -1e300
     few = _unbeaten(columns, found, centre, upper, walls, 0, found, weights, reach, stays)
     for i in range(few):
         kept[i] = kept[stays[i]]

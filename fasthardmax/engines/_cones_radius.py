@@ -72,7 +72,7 @@ def _narrow(columns, names, begin, end, boxes, b, w, gains, to):
         x, own, weight, half = columns[f, begin:end], columns[f, w], boxes[b, f], boxes[b, d + f]
         for i in range(n):
             gains[i] += weight * (x[i] - own) - half * abs(x[i] - own)
-    gains[w - begin] = 1
+    gains[w - begin] = 1  # it stays, though it gains nothing over itself
     for i in range(n):
         if gains[i] > 0:
             names[to] = names[begin + i]
