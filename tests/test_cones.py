@@ -206,11 +206,14 @@ def test_keys_that_lose_in_all_boxes_are_left_out(kind: str, d: int, dtype: DTyp
         assert len(kept) < len(keys) / 5
 
 
-def test_share_of_a_sample_that_is_left() -> None:
-    dtype = DTYPES[1]
-    assert _cones_losing.share_left(HARD["two far clusters"](5000, 3, dtype)) < 0.3
-    assert _cones_losing.share_left(sphere(5000, 3, dtype)) > 0.9
-    assert _cones_losing.share_left(HARD["all equal"](5000, 3, dtype)) < 0.01
+@pytest.mark.parametrize("d", [3, 4])
+def test_few_keys_tell_how_hard_all_are(d: int) -> None:
+    """Every key wins somewhere on a curve and on a sphere, but on a curve few in each cell."""
+    hard = {}
+    for kind in ("all equal", "moment curve", "sphere"):
+        points = HARD[kind](5000, d, DTYPES[1])[None]
+        hard[kind] = cones._hardness(self_attention(points, points, 2), 0)
+    assert hard["all equal"] < 0.01 < 1 < hard["moment curve"] < hard["sphere"] / 3
 
 
 @pytest.mark.parametrize("longest", [0, 2, 4096])

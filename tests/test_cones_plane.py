@@ -232,8 +232,8 @@ def test_one_feature_lists_nothing_but_keys(n: int) -> None:
     keys[0, -1] = 0.5
     table = np.empty(1, np.int32)
     limits = (1e-15, 2.0**-40, 1, 6, 64, 1000.0, 64)
-    nobody, left_out = (np.empty((0, 0)), np.inf), np.zeros(1)
-    low, high, _, lists = _cones_divide.divide(keys, size, 0, 1, table, *limits, *nobody, left_out)
+    nobody, counts = (np.empty((0, 0)), np.inf), np.zeros(2)
+    low, high, _, lists = _cones_divide.divide(keys, size, 0, 1, table, *limits, *nobody, counts)
     assert table.tolist() == [0]
     assert (low[0], high[0]) == (0, n - 1)
     assert sorted(lists.tolist()) == list(range(n - 1))

@@ -223,7 +223,7 @@ def _split(asked, begin, end, side, middle):
 @compiled
 def divide(
     keys, size, face, grid, table, slip, least, inner, outer, most, budget, listed, asked, crowd,
-    left_out,
+    counts,
 ):  # fmt: skip
     """Halve one face of the cube of directions until its boxes have few candidates.
 
@@ -235,8 +235,8 @@ def divide(
     nor those whose keys have long stayed the same or are not even told apart by one query alone.
 
     More candidates than ``most`` are not listed, nor are more than half the budget in lists longer
-    than ``listed`` that queries ask; ``left_out[0]`` gets how many of ``asked`` find none. Lengths
-    of such lists, in ``high``, are increased by ``GROUPED``.
+    than ``listed`` that queries ask. Lengths of such lists, in ``high``, are increased by
+    ``GROUPED``. ``counts`` gets how many of ``asked`` find none, and how many keys all boxes had.
 
     Returns ``(low, high, at, lists)``. Node i is a leaf with the candidates
     ``lists[low[i] : low[i] + high[i]]``, or with unlisted ones for ``high[i] = 0``; for negative
@@ -294,7 +294,7 @@ def divide(
     _gather(rows, work, 0, n, columns)
     s_node[0], s_lo[0], s_budget[0], s_marked[0], s_idle[0] = 0, 0, budget, False, 0
     s_asked[0, 0], s_asked[0, 1], s_crowd[0] = 0, len(asked), crowd
-    left_out[0] = 0
+    counts[0], counts[1] = 0, n
     room_left = budget / 2
     s_centre[0], s_half[0] = 0, 1
     s_n[0] = _undominated(columns, n, centre, half, slip, *room, kept)
@@ -306,6 +306,7 @@ def divide(
         node, lo, k, share = s_node[pending], s_lo[pending], s_n[pending], s_budget[pending]
         marked = s_marked[pending]
         centre[:], half[:] = s_centre[pending], s_half[pending]
+        counts[1] += k
         idle = s_idle[pending]
         crowd, first, last = s_crowd[pending], s_asked[pending, 0], s_asked[pending, 1]
         side_by = -1
@@ -330,7 +331,7 @@ def divide(
                 room_left -= k if crowd else 0
                 if k > most or room_left < 0:
                     k = 0
-                    left_out[0] += last - first
+                    counts[0] += last - first
             room_for = -(-k // whole) * whole
             lists = _longer(lists, n_listed + room_for)
             for i in range(room_for):

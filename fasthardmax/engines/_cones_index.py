@@ -80,6 +80,7 @@ class ConeIndex(NamedTuple):
     # From four features on, the lists as differences in vectors, and how much these are rounded.
     packs: NDArray[np.float32]
     slack: NDArray[np.float32]
+    work: float = 0.0  # how many keys all boxes had, from three features on
 
     @property
     def nbytes(self) -> int:
@@ -144,13 +145,13 @@ def build(
     )  # fmt: skip
     halved = (exponent, relative, absolute * total / 2)
     distinct = readonly(distinct)
-    left_out = math.inf
+    left_out, work = math.inf, 0.0
     if d == 2:
         cells = plane.sweep(distinct, halved, grid, table, limits, once, num_threads)
         low, high, at, lists, candidates = cells
     else:
         asked = _asked(some, d, n_queries)
-        parts, left_out = _divide(distinct, halved, grid, table, limits, asked, num_threads)
+        parts, left_out, work = _divide(distinct, halved, grid, table, limits, asked, num_threads)
         low, high, at, lists = _join(parts, table)
     table = table.reshape(-1)
     boxes = np.empty((0, 2, d), dtype)
@@ -175,7 +176,7 @@ def build(
     long, columns, corners = _grouped(candidates, low, high, lists)
     return ConeIndex(
         candidates, spans, members, table, grid, low, high, at.astype(dtype), lists, boxes,
-        long, columns, corners, least, dtype.type(0), packs, slack,
+        long, columns, corners, least, dtype.type(0), packs, slack, work,
     )  # fmt: skip
 
 
@@ -219,10 +220,10 @@ def _asked(
 def _divide(
     keys: NDArray[Any], margin: tuple[int, float, float], grid: int, table: NDArray[np.int32],
     limits: tuple[Any, ...], asked: tuple[Any, ...], num_threads: int,
-) -> tuple[list[Any], float]:  # fmt: skip
+) -> tuple[list[Any], float, float]:  # fmt: skip
     """Halve each face until its boxes have few candidates.
 
-    And how many queries are to be expected where those are not listed.
+    And how many queries are to be expected where those are not listed; how many keys boxes had.
     """
     n, d = keys.shape
     exponent, relative, absolute = margin
@@ -232,7 +233,7 @@ def _divide(
     parts: list[Any] = [None] * (2 * d)
     placed, starts, n_queries = asked
     n_asked = np.count_nonzero(np.diff(starts)) or 2 * d
-    left_out = np.zeros((2 * d, 1))
+    counts = np.zeros((2 * d, 2))
 
     def split(start: int, stop: int) -> None:
         for face in range(start, stop):
@@ -242,10 +243,11 @@ def _divide(
                 parts[face] = (none, none, none.astype(np.float64), none[:0])
                 continue
             of_face = (face, grid, table[face], *limits, here, n_queries / n_asked)
-            parts[face] = dividing.divide(moved, size, *of_face, left_out[face])
+            parts[face] = dividing.divide(moved, size, *of_face, counts[face])
 
     for_each_range(split, 2 * d, 1, num_threads)
-    return parts, float(left_out.sum() + 1) * n_queries / max(1, len(placed))
+    left_out, work = counts.sum(axis=0).tolist()
+    return parts, (left_out + 1) * n_queries / max(1, len(placed)), work
 
 
 def _tree(keys: NDArray[Any], n_asked: float) -> tuple[NDArray[np.int32], NDArray[Any]]:

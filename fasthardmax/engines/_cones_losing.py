@@ -6,7 +6,6 @@ Where no body fits into the keys' middle, they are left out so, before any cone 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,11 +15,9 @@ from numpy.typing import NDArray
 from .._threads import for_each_range
 from . import _cones_walls as walling
 from ._arrays import powers, readonly, rows_of, scaled
-from ._cones_margins import margins
-from ._cones_shear import Slant, find_slant
-from ._distinct import distinct_keys
+from ._cones_shear import find_slant
 
-__all__ = ["losing_nowhere", "share_left"]
+__all__ = ["losing_nowhere"]
 
 _SOME_TRIED = 1 << 10
 _SOME_WALLS = 1 << 11
@@ -28,31 +25,7 @@ _SOME_WALLS = 1 << 11
 _LOSING = {3: (1, 2, 4), 4: (1, 2), 5: (1,), 6: (1,)}
 # Smaller boxes are tried where up to this share of a sample may win, all keys where up to that.
 _HOPELESS, _WORTH_LOSING = 0.97, 0.75
-_FEW_LEFT = 0.1  # no smaller boxes are tried on a sample
 _ROWS = 1 << 16
-
-
-def share_left(keys: NDArray[Any], slant: Slant | None = None) -> float:
-    """The share of a sample of ``keys`` that may win in some of a few boxes; it takes some 1 ms.
-
-    Where it is small, few cells are divided for long. ``slant`` is theirs, if it is known.
-    """
-    n, d = keys.shape
-    some = np.ascontiguousarray(keys[:: max(1, n // _SOME_TRIED)])
-    n_looked_at = len(some)
-    some, _, n_distinct = distinct_keys(some)
-    if d not in _LOSING or n_distinct == 1:
-        return n_distinct / n_looked_at
-    relative, _, slip = margins(d, keys.dtype)
-    share = 1.0
-    moved = (slant or find_slant(some)).moved(some)
-    exponent = math.frexp(float(np.abs(moved).max()))[1]
-    for per_side in _LOSING[d][:2]:
-        boxes = _boxes(moved, per_side, exponent, relative, 0.0, slip)
-        share = min(share, len(_may_win(moved, boxes, 1)) / n_looked_at)
-        if share < _FEW_LEFT:
-            break
-    return share
 
 
 def losing_nowhere(

@@ -17,11 +17,9 @@ from .._threads import for_each_range
 from . import _cones_open as opened
 from . import _cones_packs as packing
 from . import _cones_search as search
-from . import _cones_shell as shell
 from . import _cones_ties as tied
 from ._arrays import readonly
 from ._cones_index import MAX_FEATURES, ConeIndex, Look, build, look
-from ._cones_losing import share_left
 from ._forecast import Forecast, n_cores
 
 __all__ = [
@@ -38,13 +36,17 @@ _SOME_ASKED, _EVERY = 1 << 11, 1 << 7
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says, by the
 # number of features: what all cores wait for in each index; for each key and for each query where
 # most keys are soon left out, and for each key times the share that is outside of a body; or, where
-# that is half, times the square of the share that may win, or less where that is small (measured).
-# With five features or six another engine is faster.
+# that is half, in the plane times the square of the share, and in space, by how long cells of some
+# of the keys are divided and how much they then list: 7 kinds of points, 2e4 to 1e6, come within a
+# factor of 2, where forecasts by the share alone were up to 5 times too high (measured). With five
+# features or six another engine is faster.
 _CALL = {1: 4e5, 2: 5e5, 3: 1.1e6, 4: 2e6}
 _BUILD = {1: 20.0, 2: 8.0, 3: 10.0, 4: 5.0}
 _ASK = {1: 10.0, 2: 10.0, 3: 15.0, 4: 10.0}
 _BUILD_ROUND, _HALF = {3: 450.0, 4: 850.0}, 0.5
-_BUILD_HARD = {2: 120.0, 3: 900.0, 4: 1000.0}
+_BUILD_HARD = {2: 120.0, 3: 12.0, 4: 8.0}
+# Of so many keys cells are divided to tell, as finely as for so many times the queries.
+_SOME_DIVIDED, _FINER = 1 << 9, 16
 
 
 def refusal(problem: Problem) -> str | None:
@@ -106,7 +108,7 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
 
     By the numbers of keys and queries, whatever all pairs take. From two features on some of the
     keys are looked at, unless another engine takes ``rival``, which is less than the least: the
-    more of them are left over, the longer the cells are divided.
+    more of them are left over, the longer the cells are divided. Where most are, some are divided.
     """
     d = problem.n_features
     if d not in _BUILD:
@@ -121,11 +123,13 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     key = problem.key[k]
     seen = look(key, problem.key_peak[k], problem.num_threads)
     left = 1.0 if seen is None else seen.left
-    if d > 2:
-        if left < _HALF:
-            return Forecast(least + n_keys * _BUILD_ROUND[d] * left, (seen,))
-        left = share_left(key, seen.slant if isinstance(seen, shell.Look) else None)
-    return Forecast(least + n_keys * _BUILD_HARD[d] * left * left * min(1, 2 * left), (seen,))
+    if d == 2:
+        hard = left * left * min(1, 2 * left)
+    elif left < _HALF:
+        return Forecast(least + n_keys * _BUILD_ROUND[d] * left, (seen,))
+    else:
+        hard = _hardness(problem, k)
+    return Forecast(least + n_keys * _BUILD_HARD[d] * hard, (seen,))
 
 
 def attend(
@@ -187,14 +191,29 @@ def list_ties(
 
 
 def _index(problem: Problem, k: int, seen: Look | None = None) -> ConeIndex:
+    n_queries, some = _asking(problem, k)
+    peak, num_threads = problem.key_peak[k], problem.num_threads
+    return build(problem.key[k], peak, num_threads, n_queries, some, seen)
+
+
+def _asking(problem: Problem, k: int) -> tuple[int, NDArray[Any] | None]:
+    """How many queries ask the keys ``k``; and some of them, where that helps."""
     askers = problem.query_of[problem.key_of == k]
     n_queries = problem.n_queries * len(askers)
+    if problem.n_features < 3 or n_queries == 0:
+        return n_queries, None
     every = max(1, n_queries // max(_SOME_ASKED, n_queries // _EVERY))
-    some = [problem.query[b, ::every] for b in askers] if problem.n_features > 2 else []
-    return build(
-        problem.key[k], problem.key_peak[k], problem.num_threads, n_queries,
-        np.concatenate(some) if some else None, seen,
-    )  # fmt: skip
+    return n_queries, np.concatenate([problem.query[b, ::every] for b in askers])
+
+
+def _hardness(problem: Problem, k: int) -> float:
+    """How many keys boxes have, and how many cells then list, for each of a few keys."""
+    key = problem.key[k]
+    few = np.ascontiguousarray(key[:: -(-len(key) // _SOME_DIVIDED)])
+    n_queries, some = _asking(problem, k)
+    n_expected = _FINER * n_queries * len(few) / len(key)
+    index = build(few, problem.key_peak[k], problem.num_threads, n_expected, some)
+    return index.work / len(few) * len(index.lists) / len(few)
 
 
 def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray[Any]:
