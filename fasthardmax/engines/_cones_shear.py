@@ -57,19 +57,20 @@ def find_slant(keys: NDArray[Any]) -> Slant:
     M-estimator of multivariate scatter*, Ann. Statist. 15, 1987).
     """
     d, dtype = keys.shape[1], keys.dtype
-    some = keys[:: max(1, len(keys) // _SOME)].astype(np.float64)
+    columns = np.array(keys[:: max(1, len(keys) // _SOME)].T, np.float64, order="C")
+    n = columns.shape[1]
     shear = np.eye(d)
     with np.errstate(all="ignore"):  # what overflows is looked at below
         for turn in range(_ROUNDS):
-            sheared = some @ shear.T
-            order = np.sort(sheared, axis=0)
-            spread = order[3 * len(order) // 4] - order[len(order) // 4]
+            sheared = shear @ columns
+            order = np.sort(sheared, axis=1)
+            spread = order[:, 3 * n // 4] - order[:, n // 4]
             if not np.all(np.isfinite(spread) & (spread > 0)):
                 return _upright(d, dtype)
             # The middle is found anew: slant and narrow, it is not that of the features.
-            unit = (sheared - order[len(order) // 2]) / spread
-            unit /= np.maximum(1, np.sqrt(np.einsum("ij,ij->i", unit, unit)))[:, None]
-            scatter = unit.T @ unit
+            unit = (sheared - order[:, n // 2, None]) / spread[:, None]
+            unit /= np.maximum(1, np.sqrt(np.square(unit).sum(axis=0)))
+            scatter = unit @ unit.T
             size = np.sqrt(scatter.diagonal())
             scatter /= np.outer(size, size)
             if not np.abs(scatter - np.eye(d)).max() > (_MORE_ALIKE if turn else _ALIKE):
