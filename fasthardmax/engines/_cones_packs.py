@@ -12,7 +12,7 @@ from ._cones_divide import GROUPED
 from ._cones_entries import lone_candidate
 from ._cones_open import settle_open
 from ._cones_search import BLOCK, SHORT, find_best
-from ._cones_ties import copy_row
+from ._cones_ties import copy_rows
 from ._cones_vectors import PACK, screen_list
 from ._jit import compiled, part
 
@@ -162,7 +162,7 @@ def attend(
             c = won[j]
             first[begin + j] = firsts[c]
             count[begin + j] = 1 if alone else spans[c + 1] - spans[c]
-            copy_row(source, rows[c], mean, begin + j)
+        copy_rows(source, rows, won, size, mean, begin, dims)
         if n_open == 0:
             continue
         for o in range(n_open):

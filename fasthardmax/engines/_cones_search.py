@@ -13,7 +13,7 @@ from ._cones_entries import candidate_of, length_of, lone_candidate
 from ._cones_lanes import find_cells, settle_streams, stream
 from ._cones_long import ROOM
 from ._cones_open import DEPTH, settle_open, tied_in_list
-from ._cones_ties import copy_row, listed, score_of, sort
+from ._cones_ties import copy_row, copy_rows, listed, score_of, sort
 from ._jit import compiled, inlined, part
 from ._processor import VECTOR_BYTES
 from ._vectors import prefetch
@@ -49,8 +49,8 @@ def _find_cells(query, begin, n, rest, least, grid, cells, dims):
 
 
 @part
-def _look_up(begin, n, cells, table, entries, open_, firsts, first):
-    """Answer ``n`` queries with one candidate; others get that of another, for no branch.
+def _look_up(n, cells, table, entries, open_, won):
+    """Write to ``won`` the candidates that ``n`` queries have alone; others get another's.
 
     Writes to ``open_`` which have more than one, or none; returns how many. ``entries`` get the
     table's entries, ``SHORT`` for queries too short for it.
@@ -65,7 +65,7 @@ def _look_up(begin, n, cells, table, entries, open_, firsts, first):
         entries[j] = entry
         open_[found] = j
         found += (entry >= 0) | (length_of(entry) > 1)
-        first[begin + j] = firsts[lone_candidate(entry)]
+        won[j] = lone_candidate(entry)
     return found
 
 
@@ -175,28 +175,13 @@ def _fetch_rows(n, open_, won, source, rows):
 
 
 @part
-def _write_counts(begin, n, entries, alone, spans, count):
+def _write_counts(begin, n, won, alone, spans, count):
     if alone:
         for i in range(begin, begin + n):
             count[i] = 1
         return
     for j in range(n):
-        c = lone_candidate(entries[j])
-        count[begin + j] = spans[c + 1] - spans[c]
-
-
-@part
-def _write_means(begin, n, entries, source, rows, mean, dims):
-    if mean.shape[1] == len(dims):  # of a length that is known: twice as fast
-        for j in range(n):
-            row = rows[lone_candidate(entries[j])]
-            for v in range(len(dims)):
-                mean[begin + j, v] = source[row, v]
-        return
-    for j in range(n):
-        row = rows[lone_candidate(entries[j])]
-        for v in range(mean.shape[1]):
-            mean[begin + j, v] = source[row, v]
+        count[begin + j] = spans[won[j] + 1] - spans[won[j]]
 
 
 @part
@@ -252,10 +237,12 @@ def attend(
         size = min(BLOCK, stop - begin)
         into, into_mean = 0 if streamed else begin, 0 if narrow else begin
         _find_cells(query, begin, size, rest, least, grid, cells, dims)
-        n_open = _look_up(into, size, cells, table, entries, open_, firsts, to_first)
-        _write_counts(into, size, entries, alone, spans, to_count)
+        n_open = _look_up(size, cells, table, entries, open_, won)
+        for j in range(size):
+            to_first[into + j] = firsts[won[j]]
+        _write_counts(into, size, won, alone, spans, to_count)
         if mean.shape[1]:
-            _write_means(into_mean, size, entries, source, rows, to_mean, dims)
+            copy_rows(source, rows, won, size, to_mean, into_mean, dims)
         _find_lists(
             query, begin, open_, n_open, entries, low, high, at, starts, lengths, room[-1], dims
         )  # fmt: skip
