@@ -8,8 +8,6 @@ other.
 
 from __future__ import annotations
 
-import itertools
-from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -30,10 +28,10 @@ __all__ = ["Look", "look", "outer_keys"]
 # Fewer keys are divided at once.
 _WORTH_REDUCING = 2048
 _SAMPLE = 1 << 12
-# About so many of the keys farthest from the middle span the hull; and of so many of a sample those
-# that reach farthest in some directions, so many a side of each face of the cube. At a second look
-# it is the farthest of each box of directions, again so many a side, of so many keys.
-_FARTHEST, _SOME_FAR = 512, 1 << 10
+# About so many of the keys farthest from the middle span the hull; and of a sample the farthest of
+# each box of directions, so many a side of each face of the cube; at a second look only those, of
+# so many keys.
+_FARTHEST = 512
 _SIDES, _SIDES_AGAIN = {1: 1, 3: 6, 4: 3, 5: 2, 6: 1}, {1: 1, 3: 16, 4: 6, 5: 3, 6: 2}
 _MANY = 1 << 17
 # Boxes looked at on each face. A ball that leaves few keys will do, and where it leaves nearly all
@@ -102,7 +100,8 @@ def outer_keys(
         rest = rows_of(keys, kept)
         d = keys.shape[1]
         frames = find_frames(slant.moved(rest[:: max(1, len(rest) // _SAMPLE)]), slant)
-        spanning = _farthest(rest[:: -(-len(rest) // _MANY)], frames, _SIDES_AGAIN[d])
+        some = slant.moved(rest[:: -(-len(rest) // _MANY)])
+        spanning = _farthest(some, frames, _SIDES_AGAIN[d])
         margin = (exponent, *slant.margins(relative, absolute))
         body = _body(spanning, frames, WIDE_BALL, margin, _BOXES_AGAIN[d], num_threads)
         kept = kept[outside(rest, body, num_threads)]
@@ -115,43 +114,23 @@ def _spanning(
     """Outer keys, moved: those farthest from the middle of the first frame, and some of a sample.
 
     Where keys fill a ball, the former may all lie at the ends of one axis, a bit longer in widths.
-    The latter are the best of the farther ones in some directions.
+    The latter lie in all directions.
     """
-    middle, widths = frames.place(BALL, 0)
-    norms = distances(moved, middle, widths)
-    n, few = len(moved), min(len(moved), _SOME_FAR)
-    k = max(1, n * _FARTHEST // len(keys))
-    by_norm = np.argpartition(norms, (n - few, n - k))
-    radius = norms[by_norm[n - k]] * (1 - 2.0**-8)  # rounding must not leave none
+    norms = distances(moved, *frames.place(BALL, 0))
+    k = max(1, len(moved) * _FARTHEST // len(keys))
+    radius = np.partition(norms, -k)[-k] * (1 - 2.0**-8)  # rounding must not leave none
     far = outside(keys, Body(frames, BALL, keys.dtype.type(radius)), num_threads)
     far = far[:: max(1, len(far) // _FARTHEST)]
-    some = rows_of(moved, by_norm[n - few :])
-    with np.errstate(all="ignore"):
-        columns = columns_of((some - middle) / widths, LANES)
-    directions = _directions(moved.shape[1])
-    heads = np.empty(len(directions), np.int64)
-    kernels.extremes(columns, directions, 0, len(directions), heads)
-    heads[heads >= len(some)] = 0
-    return np.concatenate([frames.slant.moved(rows_of(keys, far)), rows_of(some, heads)])
+    around = _farthest(moved, frames, _SIDES[keys.shape[1]])
+    return np.concatenate([frames.slant.moved(rows_of(keys, far)), around])
 
 
-def _farthest(keys: NDArray[Any], frames: Frames, per_side: int) -> NDArray[np.float64]:
+def _farthest(moved: NDArray[np.float64], frames: Frames, per_side: int) -> NDArray[np.float64]:
     """The farthest keys, moved, of equal boxes of directions from the middle of the first frame."""
-    moved = frames.slant.moved(keys)
     d = moved.shape[1]
     heads = np.zeros(2 * d * per_side ** (d - 1), np.int64)
     kernels.farthest(moved, *frames.place(BALL, 0), per_side, np.zeros(len(heads)), heads)
     return rows_of(moved, np.unique(heads))
-
-
-@cache
-def _directions(d: int) -> NDArray[np.float64]:
-    """The centres of equal boxes on all faces of the cube of directions."""
-    per_side = _SIDES[d]
-    steps = (2 * np.arange(per_side) + 1) / per_side - 1
-    boxes = np.array(list(itertools.product(steps, repeat=d - 1)))
-    faces = [np.insert(boxes, f, side, axis=1) for f in range(d) for side in (1.0, -1.0)]
-    return np.concatenate(faces)
 
 
 def _body(
