@@ -207,13 +207,21 @@ def test_keys_that_lose_in_all_boxes_are_left_out(kind: str, d: int, dtype: DTyp
 
 
 @pytest.mark.parametrize("d", [3, 4])
-def test_few_keys_tell_how_hard_all_are(d: int) -> None:
+def test_few_keys_tell_how_long_all_are_divided(d: int) -> None:
     """Every key wins somewhere on a curve and on a sphere, but on a curve few in each cell."""
-    hard = {}
-    for kind in ("all equal", "moment curve", "sphere"):
+
+    def look(kind: str) -> tuple[float, float]:
         points = HARD[kind](5000, d, DTYPES[1])[None]
-        hard[kind] = cones._hardness(self_attention(points, points, 2), 0)
-    assert hard["all equal"] < 0.01 < 1 < hard["moment curve"] < hard["sphere"] / 3
+        return cones._divide_some(self_attention(points, points, 2), 0)
+
+    assert look("all equal")[0] < 0.01
+    assert look("Gaussian")[0] < 0.8
+    left, crowd = look("moment curve")
+    assert left == 1
+    assert crowd < 0.8
+    left, crowd = look("sphere")
+    assert left == 1
+    assert crowd > 1.5
 
 
 @pytest.mark.parametrize("longest", [0, 2, 4096])

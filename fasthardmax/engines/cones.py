@@ -18,7 +18,7 @@ from . import _cones_open as opened
 from . import _cones_packs as packing
 from . import _cones_search as search
 from . import _cones_ties as tied
-from ._arrays import readonly
+from ._arrays import at_most, readonly, rows_of
 from ._cones_index import MAX_FEATURES, ConeIndex, Look, build, look
 from ._forecast import Forecast, n_cores
 
@@ -36,17 +36,19 @@ _SOME_ASKED, _EVERY = 1 << 11, 1 << 7
 # What a call takes, in nanoseconds of a core that scores pairs as ``direct.forecast`` says, by the
 # number of features: what all cores wait for in each index; for each key and for each query where
 # most keys are soon left out, and for each key times the share that is outside of a body; or, where
-# that is half, in the plane times the square of the share, and in space, by how long cells of some
-# of the keys are divided and how much they then list: 7 kinds of points, 2e4 to 1e6, come within a
-# factor of 2, where forecasts by the share alone were up to 5 times too high (measured). With five
-# features or six another engine is faster.
+# that is half, times the square of the share that may win, or less where that is small (measured).
+# With five features or six another engine is faster.
 _CALL = {1: 4e5, 2: 5e5, 3: 1.1e6, 4: 2e6}
 _BUILD = {1: 20.0, 2: 8.0, 3: 10.0, 4: 5.0}
 _ASK = {1: 10.0, 2: 10.0, 3: 15.0, 4: 10.0}
 _BUILD_ROUND, _HALF = {3: 450.0, 4: 850.0}, 0.5
-_BUILD_HARD = {2: 120.0, 3: 12.0, 4: 8.0}
-# Of so many keys cells are divided to tell, as finely as for so many times the queries.
+_BUILD_HARD = {2: 120.0, 3: 1100.0, 4: 1000.0}
+# In space a sample is divided to tell, as finely as for so many times its share of the queries.
+# Where its boxes together have fewer than so many times its keys, all are divided faster, by about
+# the third power of the quotient: 2 to 5 times on curves for d = 3, 7 for d = 4, from 10 and 20
+# times on in clusters and on surfaces.
 _SOME_DIVIDED, _FINER = 1 << 9, 16
+_CROWDED = {3: 9.0, 4: 12.0}
 
 
 def refusal(problem: Problem) -> str | None:
@@ -123,12 +125,12 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     key = problem.key[k]
     seen = look(key, problem.key_peak[k], problem.num_threads)
     left = 1.0 if seen is None else seen.left
-    if d == 2:
-        hard = left * left * min(1, 2 * left)
-    elif left < _HALF:
-        return Forecast(least + n_keys * _BUILD_ROUND[d] * left, (seen,))
-    else:
-        hard = _hardness(problem, k)
+    crowd = 1.0
+    if d > 2:
+        if left < _HALF:
+            return Forecast(least + n_keys * _BUILD_ROUND[d] * left, (seen,))
+        left, crowd = _divide_some(problem, k)
+    hard = left * left * min(1, 2 * left) * min(1, crowd) ** 3
     return Forecast(least + n_keys * _BUILD_HARD[d] * hard, (seen,))
 
 
@@ -206,14 +208,14 @@ def _asking(problem: Problem, k: int) -> tuple[int, NDArray[Any] | None]:
     return n_queries, np.concatenate([problem.query[b, ::every] for b in askers])
 
 
-def _hardness(problem: Problem, k: int) -> float:
-    """How many keys boxes have, and how many cells then list, for each of a few keys."""
+def _divide_some(problem: Problem, k: int) -> tuple[float, float]:
+    """The share of a few keys that may win, and how crowded their boxes are; in some 0.7 ms."""
     key = problem.key[k]
-    few = np.ascontiguousarray(key[:: -(-len(key) // _SOME_DIVIDED)])
+    few = rows_of(key, at_most(_SOME_DIVIDED, len(key)))
     n_queries, some = _asking(problem, k)
     n_expected = _FINER * n_queries * len(few) / len(key)
     index = build(few, problem.key_peak[k], problem.num_threads, n_expected, some)
-    return index.work / len(few) * len(index.lists) / len(few)
+    return len(index.candidates) / len(few), index.work / len(few) / _CROWDED[problem.n_features]
 
 
 def _average(index: ConeIndex, value: NDArray[Any], num_threads: int) -> NDArray[Any]:
