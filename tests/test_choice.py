@@ -131,6 +131,18 @@ def test_the_data_decide(load):
     assert chosen(problem_of(rng.standard_normal((10_000, 64)))) == "direct"
 
 
+def test_on_curves_cones_are_fast_and_in_clusters_on_a_sphere_they_are_not(load):
+    """Most keys win somewhere in both."""
+    load("direct", *SELECTIVE)
+    rng = np.random.default_rng(0)
+    t = rng.uniform(-1, 1, (100_000, 1))
+    assert chosen(problem_of(t ** np.arange(1, 4), num_threads=2)) == "cones"
+    middles = rng.standard_normal((50, 3))
+    middles /= np.linalg.norm(middles, axis=1, keepdims=True)
+    clusters = middles[rng.integers(50, size=100_000)] + 0.01 * rng.standard_normal((100_000, 3))
+    assert chosen(problem_of(clusters, num_threads=2)) == "pruned"
+
+
 @pytest.mark.parametrize(
     ("n_batch", "n", "d"), [(2000, 128, 2), (200, 1000, 3), (100, 1000, 8), (30, 4000, 2)]
 )
