@@ -42,7 +42,7 @@ _CALL = {1: 4e5, 2: 5e5, 3: 1.1e6, 4: 2e6}
 _BUILD = {1: 20.0, 2: 8.0, 3: 10.0, 4: 5.0}
 _ASK = {1: 10.0, 2: 10.0, 3: 15.0, 4: 10.0}
 _BUILD_ROUND, _HALF = {3: 450.0, 4: 850.0}, 0.5
-_BUILD_HARD = {2: 120.0, 3: 1100.0, 4: 1000.0}
+_BUILD_HARD = {2: 120.0, 3: 1300.0, 4: 1000.0}
 # In space a sample is divided to tell, as finely as for so many times its share of the queries.
 # Where its boxes together have fewer than so many times its keys, all are divided faster, by about
 # the third power of the quotient: 2 to 5 times on curves for d = 3, 7 for d = 4, from 10 and 20
