@@ -13,9 +13,8 @@ from fasthardmax.engines import longest as longest_engine
 from fasthardmax.engines import pruned as pruned_engine
 from fasthardmax.engines._byte_products import MULTIPLIES_BYTES
 from fasthardmax.engines._forecast import Forecast
-from fasthardmax.engines._pruned_glance import glance
 
-from .clouds import DTYPES, ulp_neighbours
+from .clouds import DTYPES
 from .hard_clouds import HARD
 
 SCRIPT = """
@@ -194,37 +193,6 @@ def test_cones_are_asked_before_bytes_are_tried(load, monkeypatch):
     monkeypatch.setattr(direct, "forecast", lambda problem, bytes_serve=True: 40 - 20 * bytes_serve)
     monkeypatch.setattr(cones_engine, "forecast", lambda *_: Forecast(1))
     assert chosen(problem(20_000, 4)) == "cones"
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("scale", [1e-30, 1, 1e15])
-def test_a_glance_tells_clusters_from_a_sphere(dtype, scale):
-    rng = np.random.default_rng(0)
-    middles = rng.standard_normal((50, 12))
-    noise = rng.standard_normal((20_000, 12))
-    clusters = middles[rng.integers(50, size=20_000)] + 0.1 * noise
-    sphere = noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    assert glance(problem_of((scale * clusters).astype(dtype))) < 0.03
-    assert glance(problem_of((scale * sphere).astype(dtype))) > 0.3
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_glance_sees_near_ties(dtype):
-    assert glance(problem_of(ulp_neighbours(20_000, 3, dtype))) > 0.9
-
-
-def test_a_glance_sees_float64_as_it_is():
-    points = np.random.default_rng(0).standard_normal((20_000, 16)) + 1e6
-    assert glance(problem_of(points)) < 0.1
-    assert glance(problem_of(points.astype(np.float32))) > 0.9, "rounding decides"
-
-
-def test_a_glance_at_degenerate_points():
-    assert glance(problem(20_000, 8)) == 1, "all keys tie"
-    assert glance(problem_of(np.ones((1, 8)))) == 1
-    one = np.zeros((3000, 8))
-    one[1500] = 1
-    assert 0 <= glance(problem_of(one)) <= 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ._jit import compiled
+from ._jit import compiled, part
 
 __all__ = ["share_near"]
 
@@ -65,7 +65,7 @@ def share_near(query, key, n_near, n_balls, rounding):
     return may_win / (n_balls * m)
 
 
-@compiled
+@part
 def _products(unit, j, columns, products):
     """Inner products of a direction, column ``j`` of ``unit``, with all ``columns``."""
     products[:] = 0
