@@ -238,7 +238,9 @@ def results():
             },
         ],
     }  # fmt: skip
-    return results_with(records)
+    found = results_with(records)
+    found["ceilings"][0]["fma"]["float64"]["2"] = 1e10
+    return found
 
 
 def test_sampled_times_are_scaled_but_not_their_index(results):
@@ -248,12 +250,13 @@ def test_sampled_times_are_scaled_but_not_their_index(results):
 
 def test_own_engines_against_targets(results):
     table = search_tables.near_linear(results)
-    assert "| 5e+04 |  |  |  | 10 | 5e+03 (4000 met) | 5 (8 met) | 7 | cones | auto 1.25 |" in table
+    row = "| 5e+04 |  |  |  | 10 | 5e+03 (4000 met) | 4e+04 | 5 (8 met) | 7 | cones | auto 1.25 |"
+    assert row in table
     assert "direct 10,000 |" in table
 
 
 def test_summary_names_the_fastest_other_tool(results):
-    row = "| gaussian, n = 1,000,000, d = 2 | 10 | cones | 5 | 5e+03 | 50 | hull-angles |"
+    row = "| gaussian, n = 1,000,000, d = 2 | 10 | cones | 5 | 5e+03 | 4e+04 | 50 | hull-angles |"
     assert row in search_tables.summary(results)
 
 
