@@ -1,4 +1,4 @@
-"""What all tests share: an empty directory, and Numba's disk cache for each state of the sources.
+"""What tests share: directories, loaded engines, Numba's disk cache for each state of the sources.
 
 Numba looks only at the file of the kernel itself: after a change in a module that a kernel inlines,
 the shared cache would run old machine code and the tests would check the past.
@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -71,3 +71,14 @@ def no_figures_left() -> Iterator[None]:
     mpl.use("Agg")
     yield
     plt.close("all")
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make it so that this process has loaded just these engines and done no work."""
+
+    def loaded(*names: str) -> None:
+        monkeypatch.setattr("fasthardmax.engines._choice._loaded", lambda name: name in names)
+        monkeypatch.setattr("fasthardmax.engines._choice._spent", 0)
+
+    return loaded

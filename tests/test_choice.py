@@ -8,14 +8,10 @@ import pytest
 
 from fasthardmax._assemble import attention_problem
 from fasthardmax.engines import ENGINES, SELECTIVE, _choice, direct
-from fasthardmax.engines import cones as cones_engine
-from fasthardmax.engines import longest as longest_engine
 from fasthardmax.engines import pruned as pruned_engine
 from fasthardmax.engines._byte_products import MULTIPLIES_BYTES
-from fasthardmax.engines._forecast import Forecast
 
-from .clouds import DTYPES
-from .hard_clouds import HARD
+from .choosing import chosen, problem, problem_of
 
 SCRIPT = """
 import sys
@@ -35,39 +31,12 @@ print(loaded)
 """
 
 
-def problem_of(points, **options):
-    every = {
-        "attn_mask": None, "is_causal": False, "ties": "mean", "enable_gqa": False,
-        "num_threads": 1,
-    }  # fmt: skip
-    return attention_problem(points, points, points, **every | options)[0]
-
-
-def problem(n, d):
-    return problem_of(np.zeros((n, d)))
-
-
-def chosen(problem, calls=1):
-    return _choice.choose(problem, calls).engine.name
-
-
 def test_numba_is_loaded_once_that_pays():
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout == "[False, False, True, True]\n"
-
-
-@pytest.fixture(name="load")
-def _load(monkeypatch):
-    """Make it so that this process has loaded just these engines and done no work."""
-
-    def loaded(*names):
-        monkeypatch.setattr(_choice, "_loaded", lambda name: name in names)
-        monkeypatch.setattr(_choice, "_spent", 0)
-
-    return loaded
 
 
 def test_small_calls_stay_with_the_compiled_engine(load):
@@ -151,126 +120,6 @@ def test_each_cloud_of_a_batch_takes_an_index_of_its_own(load, n_batch, n, d):
     assert chosen(problem_of(clouds, num_threads=2)) == "direct"
 
 
-@pytest.mark.parametrize(
-    ("pruned", "serve", "expected"),
-    [(5, False, "pruned"), (50, False, "pruned"), (50, True, "direct"), (500, False, "direct")],
-)
-def test_bytes_are_tried_where_no_other_is_faster(load, monkeypatch, pruned, serve, expected):
-    """All pairs take 10 in bytes and 100 without."""
-    load("direct", "pruned")
-    tried, rivals = [], []
-    monkeypatch.setattr(
-        direct, "forecast", lambda problem, bytes_serve=True: 100 - 90 * bytes_serve
-    )
-    monkeypatch.setattr(
-        direct, "bytes_serve", lambda problem: tried.append(problem) or (serve, ("rounded",))
-    )
-    monkeypatch.setattr(
-        pruned_engine,
-        "forecast",
-        lambda problem, all_pairs, rival: rivals.append(rival) or Forecast(pruned),
-    )
-    monkeypatch.setattr(pruned_engine, "promise", lambda *_: 8)
-    choice = _choice.choose(problem(20_000, 8))
-    assert choice.engine.name == expected
-    assert len(tried) == (pruned > 10)
-    assert rivals == [10], "what it has promised stays"
-    assert choice.prepared == (("rounded",) if expected == "direct" else ())
-
-
-def test_what_loses_to_all_pairs_does_not_keep_others_from_a_look(load, monkeypatch):
-    load("direct", "longest", "pruned")
-    monkeypatch.setattr(direct, "forecast", lambda problem, bytes_serve=True: 100)
-    for engine, promised in ((longest_engine, 120), (pruned_engine, 70)):
-        monkeypatch.setattr(engine, "forecast", lambda *_, promised=promised: Forecast(promised))
-    monkeypatch.setattr(pruned_engine, "promise", lambda *_: 70)
-    assert chosen(problem(20_000, 8)) == "pruned"
-
-
-def test_cones_are_asked_before_bytes_are_tried(load, monkeypatch):
-    load("direct", "cones", "pruned")
-    monkeypatch.setattr(direct, "bytes_serve", lambda _: pytest.fail("they were"))
-    monkeypatch.setattr(direct, "forecast", lambda problem, bytes_serve=True: 40 - 20 * bytes_serve)
-    monkeypatch.setattr(cones_engine, "forecast", lambda *_: Forecast(1))
-    assert chosen(problem(20_000, 4)) == "cones"
-
-
-@pytest.mark.parametrize(
-    ("promised", "longest", "looks", "expected"),
-    [
-        (20, 30, True, "pruned"),  # also beside the other's rival
-        (20, 50, True, "pruned"),  # the other does not look for long
-        (70, 60, False, "longest"),
-        (120, 80, False, "longest"),
-        (120, 130, False, "direct"),
-    ],
-)
-def test_a_glance_decides_who_looks(load, monkeypatch, promised, longest, looks, expected):
-    """All pairs take 100."""
-    load("direct", "longest", "pruned")
-    monkeypatch.setattr(direct, "forecast", lambda problem, bytes_serve=True: 100)
-    monkeypatch.setattr(pruned_engine, "promise", lambda *_: promised)
-    monkeypatch.setattr(
-        longest_engine,
-        "forecast",
-        lambda _, __, rival, others: Forecast(
-            longest if min(rival, others(longest)) > longest else np.inf
-        ),
-    )
-    looked = []
-    monkeypatch.setattr(
-        pruned_engine, "forecast", lambda *_: looked.append(True) or Forecast(promised)
-    )
-    assert chosen(problem(20_000, 8)) == expected
-    assert bool(looked) == looks
-
-
-def test_no_glance_where_another_promises_less_than_it_can(load, monkeypatch):
-    load("direct", "longest", "pruned")
-    monkeypatch.setattr(pruned_engine, "glance", lambda _: pytest.fail("it was taken"))
-    assert chosen(problem_of(HARD["heavy tails"](20_000, 8, DTYPES[1]))) == "longest"
-
-
-@pytest.mark.parametrize("seed", [1, 3])
-def test_queries_that_are_asked_again_are_counted_without_bytes(load, seed):
-    """Those of collinear points nearly tie with many keys."""
-    load("direct", "longest", "pruned")
-    rng = np.random.default_rng(seed)
-    along, direction, middle = (rng.standard_normal(shape) for shape in ((20_000, 1), 16, 16))
-    assert chosen(problem_of(along * direction + middle)) == "pruned"
-
-
-@pytest.mark.parametrize(
-    ("share", "looks", "expected"),
-    [(0.001, True, "pruned"), (0.3, True, "pruned"), (0.9, False, "direct")],
-)
-def test_pruned_looks_only_where_a_glance_does_not_tell(load, monkeypatch, share, looks, expected):
-    load("direct", "pruned")
-    monkeypatch.setattr(direct, "bytes_serve", lambda _: (False, ()))
-    monkeypatch.setattr(pruned_engine, "glance", lambda _: share)
-    looked = []
-    monkeypatch.setattr(
-        pruned_engine, "estimate", lambda *_: looked.append(True) or (0.001, "prepared")
-    )
-    assert chosen(problem(20_000, 8)) == expected
-    assert bool(looked) == looks
-
-
-@pytest.mark.parametrize(
-    ("others", "expected"),
-    [({}, "direct"), ({"pruned": 500}, "direct"), ({"pruned": 95}, "pruned")],
-)
-def test_bytes_may_take_longer(load, monkeypatch, others, expected):
-    """All pairs take 100 in bytes and 90 without, as for few queries; masks leave no other."""
-    load("direct", *others)
-    monkeypatch.setattr(direct, "forecast", lambda problem, bytes_serve=True: 90 + 10 * bytes_serve)
-    monkeypatch.setattr(pruned_engine, "forecast", lambda *_: Forecast(others["pruned"]))
-    monkeypatch.setattr(pruned_engine, "promise", lambda *_: 60)
-    points = problem(20_000, 8)
-    assert chosen(points) == expected
-    assert chosen(points._replace(is_causal=True)) == "direct"
-
-
 @pytest.mark.skipif(not MULTIPLIES_BYTES, reason="this processor does not multiply bytes")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_first_panel_tells_whether_bytes_serve(dtype):
@@ -278,6 +127,8 @@ def test_a_first_panel_tells_whether_bytes_serve(dtype):
     assert direct.bytes_serve(problem_of(points))[0]
     points[17] *= 1e6  # all others are 0 in bytes
     assert not direct.bytes_serve(problem_of(points))[0]
+    assert not direct.bytes_may_serve(problem_of(points), 0.5)
+    assert direct.bytes_may_serve(problem_of(points), 1e-4)
     few_features = problem_of(points[:, :2])
     assert direct.bytes_serve(few_features) == (False, ()), "too few to try"
 
@@ -352,13 +203,11 @@ def test_what_a_look_made_serves_no_other_problem(load, monkeypatch):
         lambda problem, prepared: given.append(prepared) or run(problem, prepared),
     )
     runner = _choice.Runner("auto", problems[0], calls=3)
-    for problem in (problems[1], problems[2], problems[1]):
-        answer = runner.run(problem)
+    for each in (problems[1], problems[2], problems[1]):
+        answer = runner.run(each)
         assert runner.name == "pruned"
-        assert bits(answer) == bits(direct.run(problem))
-        assert np.isin(
-            given[-1].keys.norm[:20_000], pruned_engine.arrange_keys(problem, 0).norm
-        ).all()
+        assert bits(answer) == bits(direct.run(each))
+        assert np.isin(given[-1].keys.norm[:20_000], pruned_engine.arrange_keys(each, 0).norm).all()
     assert len({id(prepared) for prepared in given}) == 3
 
 

@@ -141,8 +141,9 @@ def test_a_look_serves_the_search() -> None:
 
 
 @pytest.mark.parametrize(("rival", "n_measured"), [(0.0, 1), (np.inf, 2)])
+@pytest.mark.parametrize("serve", [False, True])
 def test_another_engine_may_end_a_look_before_all_keys_are_measured(
-    monkeypatch: pytest.MonkeyPatch, rival: float, n_measured: int
+    monkeypatch: pytest.MonkeyPatch, rival: float, n_measured: int, serve: bool
 ) -> None:
     points = gaussian(30_000, 8, DTYPES[1])[None]
     problem = self_attention(points, points, 2)
@@ -152,12 +153,12 @@ def test_another_engine_may_end_a_look_before_all_keys_are_measured(
         measured.append(key)
         return _longest_keys.measure(key, *rest)
 
-    def others(least: float) -> float:
+    def others(least: float) -> tuple[float, bool]:
         promised.append(least)
-        return rival
+        return rival, serve
 
     monkeypatch.setattr(longest, "measure", measure)
-    all_pairs = direct.forecast(problem)
+    all_pairs = direct.forecast(problem, bytes_serve=False)
     found = longest.forecast(problem, all_pairs, others=others).nanoseconds
     assert np.isinf(found) == (rival == 0)
     assert len(measured) == n_measured

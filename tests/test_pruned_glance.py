@@ -10,7 +10,11 @@ from .clouds import DTYPES, ulp_neighbours
 
 
 def share(points):
-    return glance(self_attention(points[None], points[None], 1))
+    return glance(self_attention(points[None], points[None], 1))[0]
+
+
+def close(points):
+    return glance(self_attention(points[None], points[None], 1))[1]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -42,3 +46,18 @@ def test_a_glance_at_degenerate_points():
     one = np.zeros((3000, 8))
     one[1500] = 1
     assert 0 <= share(one) <= 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("scale", [1e-30, 1, 1e15])
+def test_a_glance_counts_keys_that_bytes_do_not_tell_apart(dtype, scale):
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((20_000, 8)) * scale
+    clusters = points + 1e3 * scale * rng.integers(2, size=(20_000, 1))
+    outlier = points.copy()
+    outlier[17] *= 1e6  # seldom in the sample, but the largest magnitude of all
+    assert close(points.astype(dtype)) < 0.002
+    assert close(clusters.astype(dtype)) > 0.3
+    assert close(outlier.astype(dtype)) > 0.9
+    assert close(np.zeros((20_000, 8), dtype)) > 0.9
+    assert close(points[:1].astype(dtype)) == 0

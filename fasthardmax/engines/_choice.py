@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -30,13 +31,16 @@ SELECTIVE_LOADING_WORK = 1 << 37  # one of the others, beside the direct one
 _MUCH = 0.8
 # Whether bytes serve is asked only for what takes less than this share of all pairs without them.
 _BETTER = 0.8
+# Nor where a glance finds so many close keys that they hardly can, for an engine that takes less
+# than so many times their time: to ask takes 0.2 to 3 ms.
+_FAIR = 1.25
 _NOTHING = Forecast(math.inf)
 _MODULES = {name: module_name(name) for name in (*ENGINES, *SELECTIVE)}
 # The engine that looks at little, and the one that tells by a glance what its look may promise.
-# Near ties deceive a glance: it never promises enough to go without a look. Another engine is
-# looked at for long only where the first of its look promises less than the glance, or than any
-# glance may: of 12 kinds of points, d = 3 to 16, n = 2e4 and 1e5, it was never the faster of both
-# where that promised more.
+# Rounding or a far key deceive a glance: it never promises enough to go without a look. Another
+# engine is looked at for long only where the first of its look promises less than the glance, or
+# than any glance may: of 12 kinds of points, d = 3 to 16, n = 2e4 and 1e5, it was never the faster
+# of both where that promised more.
 _FIRST, _GLANCING = "cones", "pruned"
 _spent = 0
 
@@ -68,18 +72,20 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
         return Choice(ENGINES["compiled"], "no other is loaded, which takes longer than this", {})
     able, others = _candidates(problem, small)
     direct = ENGINES["direct"].load()
-    all_pairs, products = direct.forecast(problem), direct.forecast(problem, bytes_serve=False)
-    looks = _Looks(problem, able, products)
-    looks.take(all_pairs)
+    products = direct.forecast(problem, bytes_serve=False)
+    in_bytes = direct.forecast(problem)
+    looks = _Looks(problem, able, in_bytes, products)
+    looks.take()
     rounded: tuple[Any, ...] = ()
     # All pairs may be in bytes: whether those serve, data tell, where something depends on it.
     may_gain = looks.fastest < _BETTER * products or able not in ([], [_FIRST])
-    if may_gain and all_pairs < _BETTER * products and all_pairs <= looks.fastest:
+    at_stake = in_bytes < _BETTER * products and in_bytes <= looks.fastest
+    if may_gain and at_stake and not (looks.crowded and looks.fastest < _FAIR * in_bytes):
         serve, rounded = direct.bytes_serve(problem)
-        if not serve:
-            all_pairs = products
-            looks.take(all_pairs)
-    forecasts = looks.forecasts
+        looks.all_pairs = in_bytes if serve else products
+    if looks.all_pairs == products:
+        looks.take()
+    all_pairs, forecasts = looks.all_pairs, looks.forecasts
     for name, (nanoseconds, _) in forecasts.items():
         others[name] = f"forecast: {nanoseconds / all_pairs:.2g} of the time of all pairs"
         if nanoseconds >= all_pairs:
@@ -93,30 +99,41 @@ def choose(problem: Problem, calls: int = 1) -> Choice:
 
 
 class _Looks:
-    """What each of the engines ``able`` promises, by looks at the data as long as they may pay."""
+    """What each of the engines ``able`` promises, by looks at the data as long as they may pay.
 
-    def __init__(self, problem: Problem, able: list[str], products: float) -> None:
+    ``all_pairs`` is what all pairs may take as far as is known, ``products`` what without bytes.
+    """
+
+    def __init__(
+        self, problem: Problem, able: list[str], all_pairs: float, products: float
+    ) -> None:
         self._problem, self._able, self._products = problem, able, products
         self._promised = math.inf  # by a glance; as yet, or where even that would be in vain
         self._rivals: dict[str, float] = {}
+        self.all_pairs = all_pairs
+        self.crowded = False  # by a glance, bytes may not serve
         self.forecasts: dict[str, Forecast] = {}
         self.fastest = math.inf
 
-    def take(self, all_pairs: float) -> None:
-        """Look at those that have promised nothing yet, where all pairs take ``all_pairs``."""
+    def take(self) -> None:
+        """Look at those that have promised nothing yet."""
         for name in self._able:
             if self.forecasts.get(name, _NOTHING).nanoseconds == math.inf:
-                self.forecasts[name] = self._look(name, all_pairs)
+                self.forecasts[name] = self._look(name)
                 self.fastest = min(self.fastest, self.forecasts[name].nanoseconds)
 
-    def _look(self, name: str, all_pairs: float) -> Forecast:
-        rival = _MUCH * self.fastest if self.fastest < all_pairs else all_pairs
-        if name == _GLANCING and self._glance(rival) >= rival:
+    def _rival(self) -> float:
+        """What is promised, or less: so long a look would not pay."""
+        return _MUCH * self.fastest if self.fastest < self.all_pairs else self.all_pairs
+
+    def _look(self, name: str) -> Forecast:
+        if name == _GLANCING and self._glance(self._rival()) >= self._rival():
             return _NOTHING
+        rival = self._rival()
         others: tuple[Any, ...] = ()
         if name not in (_FIRST, _GLANCING):
             rival = min(rival, self._promised)
-            others = (lambda least: self._glance(min(rival, least)),)
+            others = (partial(self._compare, name),)
         if rival <= self._rivals.get(name, 0.0):
             return _NOTHING
         self._rivals[name] = rival
@@ -124,11 +141,19 @@ class _Looks:
         found: Forecast = engine.forecast(self._problem, self._products, rival, *others)
         return found
 
+    def _compare(self, name: str, in_floats: float) -> tuple[float, bool]:
+        """The rival of an engine that promises so much in floats, and whether bytes may serve."""
+        promised = self._glance(min(self._rival(), in_floats))
+        self._rivals[name] = min(self._rival(), promised)
+        return self._rivals[name], not self.crowded
+
     def _glance(self, rival: float) -> float:
         """What the engine that glances promises, infinite where that is more than ``rival``."""
         if self._promised == math.inf and _GLANCING in self._able:
             glancing = SELECTIVE[_GLANCING].load()
-            self._promised = glancing.promise(self._problem, self._products, rival)
+            self._promised, close = glancing.promise(self._problem, self._products, rival)
+            if not ENGINES["direct"].load().bytes_may_serve(self._problem, close):
+                self.crowded, self.all_pairs = True, self._products
         return self._promised
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "lead_blocks",
     "least_peak",
     "lengths_of",
+    "most_blocks",
     "pack_rough",
     "pays",
     "raise_least",
@@ -125,7 +126,13 @@ def count_reaching(tables, p, n_blocks, least):
 @part
 def pays(found, lanes, n_blocks, products, itemsize):
     """Whether so many blocks to look at, of so many products, are few beside what bytes save."""
-    return (found - lanes) * _WORTH * (products + _LOOK) <= n_blocks * lanes * products * itemsize
+    return found - lanes <= lanes * most_blocks(n_blocks, products, itemsize)
+
+
+@part
+def most_blocks(n_blocks, products, itemsize):
+    """How many blocks a query may leave beside its best one for bytes to pay."""
+    return n_blocks * products * itemsize / (_WORTH * (products + _LOOK))
 
 
 @part

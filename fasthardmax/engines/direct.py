@@ -29,7 +29,7 @@ from ._decide import ADDED, ALLOWED, NO_MASK, TIES
 from ._direct_plan import Plan, Shape, plan_for
 from ._forecast import n_cores
 from ._processor import VECTOR_BYTES
-from ._rough import least_peak, lengths_of, scales_of
+from ._rough import least_peak, lengths_of, most_blocks, scales_of
 
 _LIST_WORK = 1 << 24  # multiply-adds of a turn that lists winners
 # Screening in bytes: features, rows of queries and keys, and bytes of keys, for which it pays
@@ -94,6 +94,16 @@ def bytes_serve(problem: Problem) -> tuple[bool, tuple[Any, ...]]:
     )
     failures = _attend(problem, first, problem.empty_answer(), prepared)[1]
     return bool((failures <= 0).all()), (None, prepared)
+
+
+def bytes_may_serve(problem: Problem, close: float) -> bool:
+    """Whether screening in bytes may, where it leaves that share of keys, in any order."""
+    plan = _plan(problem)
+    n_blocks = plan.n_blocks * (1 - (1 - close) ** plan.block)
+    most: float = most_blocks.py_func(
+        plan.n_blocks, plan.block * problem.n_features, problem.dtype.itemsize
+    )
+    return n_blocks <= most
 
 
 def run(

@@ -38,6 +38,9 @@ _CALL, _ROUND, _NUMBER, _ASK = 3e5, 1e5, 1.0, 40.0
 # All pairs of fewer multiply-adds take less than some 15 looks.
 _WORTH_A_LOOK = 2e9
 
+# Given what is promised if bytes do not serve: what another engine may take, and whether they may.
+Others = Callable[[float], tuple[float, bool]]
+
 
 class Start(NamedTuple):
     """What a look at an entry leaves: how long its keys are, and a radius to begin with."""
@@ -118,27 +121,28 @@ def list_winners(problem: Problem, answer: Answer, indptr: NDArray[np.int64]) ->
 
 def forecast(
     problem: Problem, all_pairs: float, rival: float = math.inf,
-    others: Callable[[float], float] = lambda _: math.inf,
+    others: Others | None = None,
 ) -> Forecast:  # fmt: skip
     """About how many nanoseconds :func:`run` takes on one core, infinite where it may be too many.
 
     Some queries of the first batch entry are asked among some keys and, if that promises to take
-    less than ``rival``, among the longest. That costs O(S d). In between ``others`` is asked what
-    another engine may take, given what is promised by then.
+    less than ``rival``, among the longest. That costs O(S d). In between ``others`` is asked.
     """
     if problem.n_pairs * (problem.n_features + 2) < _WORTH_A_LOOK:
         return Forecast(math.inf)
     n = problem.n_batch
-    nanoseconds, start = _look(
-        problem, 0, min(rival, all_pairs) / n, lambda least: others(least * n) / n
-    )
+
+    def ask(in_floats: float) -> tuple[float, bool]:
+        fastest, serve = others(n * in_floats) if others else (rival, True)
+        return min(fastest, all_pairs) / n, serve
+
+    nanoseconds, start = _look(problem, 0, min(rival, all_pairs) / n, ask)
     return Forecast(nanoseconds * n, (start,) if start else ())
 
 
 def _look(
-    problem: Problem, b: int, rival: float = math.inf,
-    others: Callable[[float], float] = lambda _: math.inf,
-) -> tuple[float, Start | None]:  # fmt: skip
+    problem: Problem, b: int, rival: float = math.inf, others: Others | None = None
+) -> tuple[float, Start | None]:
     """How many nanoseconds entry ``b`` takes on one core, and where to start.
 
     Infinite, and None, where it may take longer than ``rival`` or ``others``, or where lengths say
@@ -148,7 +152,7 @@ def _look(
     key, some, rows = problem.key[k], at_most(_KEYS, n_keys), at_most(_QUERIES, n_queries)
     cores = n_cores(problem.num_threads)
     fixed = _CALL * cores + key.size * _NUMBER
-    costs = direct.costs(problem)
+    costs, in_floats = direct.costs(problem), direct.costs(problem, bytes_serve=False)
     work = _Work(n_queries, n_keys, costs, costs, _ROUND * cores)
     if fixed + n_queries * (_ASK + costs[1]) > rival:
         return math.inf, None
@@ -165,8 +169,12 @@ def _look(
         growth = math.sqrt(math.log(n_keys) / math.log(len(some)))
         reach = np.minimum(growth * reach, (reach + lengths.some[-1]) / 2)
     radius, rest = _aim(reach, lengths, work)
-    if fixed + rest <= rival:
-        rival = min(rival, others(fixed + rest))
+    if others and fixed + rest <= rival:
+        slower = work._replace(once=in_floats, again=in_floats)
+        aim = _aim(reach, lengths, slower)
+        rival, serve = others(fixed + aim[1])
+        if not serve:
+            work, (radius, rest) = slower, aim
     if fixed + rest > rival:
         return math.inf, None
     lengths = measure(key, middle, problem.num_threads)
@@ -182,9 +190,8 @@ def _look(
             break
     part = _part(bare, b, None, _longer(lengths, radius))
     # Where bytes serve at all, they may not for queries that must be asked again.
-    in_floats = direct.costs(problem, bytes_serve=False)
     work = work._replace(again=in_floats)
-    if not direct.bytes_serve(part)[0]:
+    if work.once != in_floats and not direct.bytes_serve(part)[0]:
         work = work._replace(once=in_floats)
     radius, rest = _aim(reach, lengths, work)
     return fixed + rest, Start(lengths, radius)

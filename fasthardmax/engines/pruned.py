@@ -110,16 +110,17 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     return Forecast(grouping + all_pairs * (share + narrow * math.sqrt(share)), (prepared,))
 
 
-def promise(problem: Problem, all_pairs: float, rival: float) -> float:
+def promise(problem: Problem, all_pairs: float, rival: float) -> tuple[float, float]:
     """What :func:`forecast` may come to, by a glance that takes a tenth of its time or less.
 
-    Infinite where that would be infinite.
+    Infinite where that would be infinite. And the second of what :func:`glance` tells, if asked.
     """
     grouping = _grouping(problem)
     if grouping >= min(all_pairs, rival) or not _worth_a_look(problem):
-        return math.inf
-    share = glance(problem)
-    return grouping + all_pairs * (share + _NARROW[problem.dtype.itemsize] * math.sqrt(share))
+        return math.inf, 0.0
+    share, close = glance(problem)
+    narrowing = share + _NARROW[problem.dtype.itemsize] * math.sqrt(share)
+    return grouping + all_pairs * narrowing, close
 
 
 def _grouping(problem: Problem) -> float:
