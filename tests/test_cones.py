@@ -26,7 +26,7 @@ from fasthardmax.engines._cones_entries import candidate_of, length_of
 from fasthardmax.index import HardmaxIndex
 
 from .cases import CASES
-from .clouds import DTYPES, Array, DType, circle, gaussian, lattice, seeded, sphere
+from .clouds import DTYPES, Array, DType, circle, gaussian, lattice, seeded
 from .compare import assert_same_bits, assert_same_fields
 from .cones_clouds import HARD, near_ties
 from .selective import TIES, case, check_engine
@@ -206,24 +206,6 @@ def test_keys_that_lose_in_all_boxes_are_left_out(kind: str, d: int, dtype: DTyp
         assert len(kept) < len(keys) / 5
 
 
-@pytest.mark.parametrize("d", [3, 4])
-def test_few_keys_tell_how_long_all_are_divided(d: int) -> None:
-    """Every key wins somewhere on a curve and on a sphere, but on a curve few in each cell."""
-
-    def look(kind: str) -> tuple[float, float]:
-        points = HARD[kind](5000, d, DTYPES[1])[None]
-        return cones._divide_some(self_attention(points, points, 2), 0)
-
-    assert look("all equal")[0] < 0.01
-    assert look("Gaussian")[0] < 0.8
-    left, crowd = look("moment curve")
-    assert left == 1
-    assert crowd < 0.8
-    left, crowd = look("sphere")
-    assert left == 1
-    assert crowd > 1.5
-
-
 @pytest.mark.parametrize("longest", [0, 2, 4096])
 @pytest.mark.parametrize("d", [1, 2, 3, 5])
 def test_long_lists_do_not_show(d: int, longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,49 +264,6 @@ def test_few_candidates_are_scored() -> None:
     scored = cones.attend(index, points, points, none, "mean", 2, none.copy(), first, count)
     assert scored < 2 * len(points)
     np.testing.assert_array_equal(first, answer.first[0])
-
-
-def forecast(points: Array) -> float:
-    """As a multiple of what the products of all pairs take."""
-    problem = self_attention(points[None], points[None], 1)
-    all_pairs = direct.forecast(problem, bytes_serve=False)
-    return cones.forecast(problem, all_pairs).nanoseconds / all_pairs
-
-
-@pytest.mark.parametrize("d", range(1, 5))
-def test_forecast_falls_with_the_number_of_points(d: int) -> None:
-    few, many = (forecast(gaussian(n, d, DTYPES[1])) for n in (1_000, 100_000))
-    assert many < 1 < few
-    assert many == forecast(gaussian(100_000, d, DTYPES[1]))
-
-
-def test_forecast_tells_easy_from_hard() -> None:
-    easy = gaussian(10_000, 4, DTYPES[1])
-    assert forecast(easy) < 1 < forecast(sphere(10_000, 4, DTYPES[1]))
-    assert np.isinf(forecast(gaussian(50_000, 5, DTYPES[1])))
-    assert forecast(np.zeros((10_000, 3))) < 1
-    for d in (3, 4):
-        equal, hard = HARD["all equal"](50_000, d, DTYPES[1]), sphere(50_000, d, DTYPES[1])
-        assert forecast(equal) < forecast(hard) / 3
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("d", [3, 4])
-@pytest.mark.parametrize(
-    "kind", ["Gaussian", "heavy tails", "two far clusters", "needle", "sphere"]
-)
-def test_a_look_is_the_beginning_of_the_build(kind: str, d: int, dtype: DType) -> None:
-    """And of the first entry's alone, whether a body was found or not."""
-    points = HARD[kind](4000, d, dtype)
-    twice = np.stack([points, gaussian(4000, d, dtype)[::-1]])
-    for clouds in (points[None], twice):
-        problem = self_attention(clouds, clouds, 2)
-        (seen,) = cones.forecast(problem, np.inf).prepared
-        assert seen is not None
-        fields = ("mean", "first", "count")
-        assert_same_fields(cones.run(problem, seen), direct.run(problem), fields, kind)
-        _, scored = cones.run_counting(problem, seen)
-        assert scored == cones.run_counting(problem)[1]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

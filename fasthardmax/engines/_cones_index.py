@@ -28,10 +28,11 @@ from . import _cones_polygon as polygon
 from . import _cones_shell as shell
 from ._arrays import powers, readonly, rows_of, scaled
 from ._cones_entries import candidate_of, entry_of
+from ._cones_losing import losing_nowhere
 from ._cones_margins import margins, sizes
 from ._distinct import distinct_keys
 
-__all__ = ["MAX_FEATURES", "ConeIndex", "Look", "build", "look", "margins"]
+__all__ = ["MAX_FEATURES", "ConeIndex", "Look", "build", "look", "margins", "share_of_losers_left"]
 
 Look = polygon.Look | shell.Look  # in the plane, and from three features on
 
@@ -194,6 +195,14 @@ def look(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> Look | Non
     if d == 2:
         return polygon.look(readonly(keys), *margin)
     return shell.look(readonly(keys), *margin, num_threads)
+
+
+def share_of_losers_left(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> float:
+    """The share of ``keys`` that :func:`build` would keep where no body fits."""
+    exponent, total = _scale(peak)
+    relative, absolute, slip = margins(keys.shape[1], keys.dtype)
+    kept = losing_nowhere(keys, exponent, relative, absolute * total / 2, slip, num_threads)
+    return len(kept) / len(keys)
 
 
 def _scale(peak: NDArray[Any]) -> tuple[int, float]:

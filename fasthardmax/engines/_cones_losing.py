@@ -25,7 +25,7 @@ _SOME_WALLS = 1 << 11
 _LOSING = {3: (1, 2, 4), 4: (1, 2), 5: (1,), 6: (1,)}
 # Smaller boxes are tried where up to this share of a sample may win, all keys where up to that.
 _HOPELESS, _WORTH_LOSING = 0.97, 0.75
-_ROWS = 1 << 16
+_ROWS, _FEWEST_ROWS = 1 << 13, 1 << 9  # in a turn, at most; fewer where that shares them out
 
 
 def losing_nowhere(
@@ -91,5 +91,6 @@ def _may_win(keys: NDArray[Any], boxes: tuple[Any, ...], num_threads: int) -> ND
     def look(start: int, stop: int) -> None:
         found[start] = walling.may_win(keys, *boxes, start, stop, kept, (0,) * d)
 
-    for_each_range(look, n, _ROWS // 8, num_threads)
+    rows = max(_FEWEST_ROWS, min(_ROWS, n // (4 * num_threads)))
+    for_each_range(look, n, rows, num_threads)
     return np.concatenate([kept[start : start + found[start]] for start in sorted(found)])

@@ -8,6 +8,7 @@ other.
 
 from __future__ import annotations
 
+import math
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -66,7 +67,10 @@ def look(
     margin = (exponent, *slant.margins(relative, absolute))
     moved = slant.moved(some)
     frames = find_frames(moved, slant)
-    spanning = _spanning(keys, moved, frames, num_threads)
+    norms = distances(moved, *frames.place(BALL, 0))
+    if not _is_solid(frames, float(norms.max()), margin):
+        return Look(slant, None, 1.0)
+    spanning = _spanning(keys, moved, norms, frames, num_threads)
 
     def fit(kind: int, most: int) -> tuple[float, Body]:
         body = _body(spanning, frames, kind, margin, most, num_threads)
@@ -108,15 +112,26 @@ def outer_keys(
     return kept
 
 
+def _is_solid(frames: Frames, farthest: float, margin: tuple[int, float, float]) -> bool:
+    """Whether even a ball that reaches to the ``farthest`` key, its square, would hold any key.
+
+    Where the keys lie in a plane or on a line, rounding is as much as they are wide.
+    """
+    exponent, relative, _ = margin
+    return frames.fits(BALL) and bool(
+        frames.safe_radius(math.sqrt(farthest), BALL, -exponent, relative) > 0
+    )
+
+
 def _spanning(
-    keys: NDArray[Any], moved: NDArray[np.float64], frames: Frames, num_threads: int
-) -> NDArray[np.float64]:
+    keys: NDArray[Any], moved: NDArray[np.float64], norms: NDArray[np.float64], frames: Frames,
+    num_threads: int,
+) -> NDArray[np.float64]:  # fmt: skip
     """Outer keys, moved: those farthest from the middle of the first frame, and some of a sample.
 
     Where keys fill a ball, the former may all lie at the ends of one axis, a bit longer in widths.
     The latter lie in all directions.
     """
-    norms = distances(moved, *frames.place(BALL, 0))
     k = max(1, len(moved) * _FARTHEST // len(keys))
     radius = np.partition(norms, -k)[-k] * (1 - 2.0**-8)  # rounding must not leave none
     far = outside(keys, Body(frames, BALL, keys.dtype.type(radius)), num_threads)

@@ -19,7 +19,7 @@ from . import _cones_packs as packing
 from . import _cones_search as search
 from . import _cones_ties as tied
 from ._arrays import at_most, readonly, rows_of
-from ._cones_index import MAX_FEATURES, ConeIndex, Look, build, look
+from ._cones_index import MAX_FEATURES, ConeIndex, Look, build, look, share_of_losers_left
 from ._forecast import Forecast, n_cores
 
 __all__ = [
@@ -49,6 +49,11 @@ _BUILD_HARD = {2: 120.0, 3: 1300.0, 4: 1000.0}
 # times on in clusters and on surfaces.
 _SOME_DIVIDED, _FINER = 1 << 9, 16
 _CROWDED = {3: 9.0, 4: 12.0}
+# Where some of them cannot win, as between far clusters, many of the keys may lose everywhere: with
+# three features a larger sample tells, from so many on. What all cores then wait for, and for each
+# key; for each that is left as above.
+_LOSERS_TOLD, _FEW_LEFT, _SURE = 1 << 12, 0.3, 0.98
+_CALL_LOSING, _BUILD_LOSING, _BUILD_LEFT = 1.2e6, 100.0, 1000.0
 
 
 def refusal(problem: Problem) -> str | None:
@@ -130,8 +135,14 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
         if left < _HALF:
             return Forecast(least + n_keys * _BUILD_ROUND[d] * left, (seen,))
         left, crowd = _divide_some(problem, k)
-    hard = left * left * min(1, 2 * left) * min(1, crowd) ** 3
-    return Forecast(least + n_keys * _BUILD_HARD[d] * hard, (seen,))
+    hard = n_keys * _BUILD_HARD[d] * left * left * min(1, 2 * left) * min(1, crowd) ** 3
+    if d == 3 and left < _SURE and problem.n_keys >= _LOSERS_TOLD:
+        few = rows_of(key, at_most(_LOSERS_TOLD, problem.n_keys))
+        left = share_of_losers_left(few, problem.key_peak[k], problem.num_threads)
+        if left < _FEW_LEFT:
+            waiting = n_indices * _CALL_LOSING * n_cores(problem.num_threads)
+            hard = waiting + n_keys * (_BUILD_LOSING + _BUILD_LEFT * left)
+    return Forecast(least + hard, (seen,))
 
 
 def attend(
