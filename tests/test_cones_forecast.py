@@ -18,8 +18,8 @@ def test_few_keys_tell_how_long_all_are_divided(d: int) -> None:
     """Every key wins somewhere on a curve and on a sphere, but on a curve few in each cell."""
 
     def look(kind: str) -> tuple[float, float]:
-        points = HARD[kind](5000, d, DTYPES[1])[None]
-        return cones._divide_some(self_attention(points, points, 2), 0)
+        points = HARD[kind](5000, d, DTYPES[1])
+        return cones._divide_some(self_attention(points[None], points[None], 2), 0, points[:512])
 
     assert look("all equal")[0] < 0.01
     assert look("Gaussian")[0] < 0.8
@@ -35,9 +35,12 @@ def test_many_keys_that_lose_everywhere_make_a_forecast_of_their_own() -> None:
     """Few keys of far clusters may lose, as there is none in between; of all hardly one wins."""
     points = HARD["two far clusters"](50_000, 3, DTYPES[1])
     peak = np.abs(points).max(axis=0)
-    left, _ = cones._divide_some(self_attention(points[None], points[None], 2), 0)
+    few = points[:512]
+    left, _ = cones._divide_some(self_attention(points[None], points[None], 2), 0, few)
     assert left > 0.5
-    assert _cones_index.share_of_losers_left(points[:5000], peak, 2) < 0.1
+    assert _cones_index.share_not_lost(few, peak, 2) < 0.25
+    assert _cones_index.share_not_lost(points, peak, 2) < 0.02
+    assert _cones_index.share_not_lost(sphere(512, 3, DTYPES[1]), peak, 2) == 1
     assert forecast(points) < forecast(sphere(50_000, 3, DTYPES[1])) / 3
 
 

@@ -32,7 +32,7 @@ from ._cones_losing import losing_nowhere
 from ._cones_margins import margins, sizes
 from ._distinct import distinct_keys
 
-__all__ = ["MAX_FEATURES", "ConeIndex", "Look", "build", "look", "margins", "share_of_losers_left"]
+__all__ = ["MAX_FEATURES", "ConeIndex", "Look", "build", "look", "margins", "share_not_lost"]
 
 Look = polygon.Look | shell.Look  # in the plane, and from three features on
 
@@ -197,8 +197,8 @@ def look(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> Look | Non
     return shell.look(readonly(keys), *margin, num_threads)
 
 
-def share_of_losers_left(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> float:
-    """The share of ``keys`` that :func:`build` would keep where no body fits."""
+def share_not_lost(keys: NDArray[Any], peak: NDArray[Any], num_threads: int) -> float:
+    """The share of ``keys`` that :func:`build` keeps where no body fits: others lose everywhere."""
     exponent, total = _scale(peak)
     relative, absolute, slip = margins(keys.shape[1], keys.dtype)
     kept = losing_nowhere(keys, exponent, relative, absolute * total / 2, slip, num_threads)

@@ -25,7 +25,7 @@ _SOME_WALLS = 1 << 11
 _LOSING = {3: (1, 2, 4), 4: (1, 2), 5: (1,), 6: (1,)}
 # Smaller boxes are tried where up to this share of a sample may win, all keys where up to that.
 _HOPELESS, _WORTH_LOSING = 0.97, 0.75
-_ROWS, _FEWEST_ROWS = 1 << 13, 1 << 9  # in a turn, at most; fewer where that shares them out
+_ROWS, _FEWEST_ROWS = 1 << 13, 1 << 11  # in a turn, at most; fewer where that shares them out
 
 
 def losing_nowhere(

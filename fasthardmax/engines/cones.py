@@ -19,7 +19,7 @@ from . import _cones_packs as packing
 from . import _cones_search as search
 from . import _cones_ties as tied
 from ._arrays import at_most, readonly, rows_of
-from ._cones_index import MAX_FEATURES, ConeIndex, Look, build, look, share_of_losers_left
+from ._cones_index import MAX_FEATURES, ConeIndex, Look, build, look, share_not_lost
 from ._forecast import Forecast, n_cores
 
 __all__ = [
@@ -49,11 +49,11 @@ _BUILD_HARD = {2: 120.0, 3: 1300.0, 4: 1000.0}
 # times on in clusters and on surfaces.
 _SOME_DIVIDED, _FINER = 1 << 9, 16
 _CROWDED = {3: 9.0, 4: 12.0}
-# Where some of them cannot win, as between far clusters, many of the keys may lose everywhere: with
-# three features a larger sample tells, from so many on. What all cores then wait for, and for each
-# key; for each that is left as above.
-_LOSERS_TOLD, _FEW_LEFT, _SURE = 1 << 12, 0.3, 0.98
-_CALL_LOSING, _BUILD_LOSING, _BUILD_LEFT = 1.2e6, 100.0, 1000.0
+# Where some of them cannot win, as those between far clusters, many of all may lose everywhere:
+# with three features the same sample tells. What all cores then wait for, and for each key; and for
+# each times the square of the share that is left.
+_FEW_LEFT, _SURE = 0.3, 0.98
+_CALL_LOSING, _BUILD_LOSING, _BUILD_LEFT = 1.2e6, 100.0, 2000.0
 
 
 def refusal(problem: Problem) -> str | None:
@@ -130,18 +130,18 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
     key = problem.key[k]
     seen = look(key, problem.key_peak[k], problem.num_threads)
     left = 1.0 if seen is None else seen.left
-    crowd = 1.0
+    crowd, not_lost = 1.0, 1.0
     if d > 2:
         if left < _HALF:
             return Forecast(least + n_keys * _BUILD_ROUND[d] * left, (seen,))
-        left, crowd = _divide_some(problem, k)
+        few = rows_of(key, at_most(_SOME_DIVIDED, len(key)))
+        left, crowd = _divide_some(problem, k, few)
+        if d == 3 and left < _SURE:
+            not_lost = share_not_lost(few, problem.key_peak[k], problem.num_threads)
     hard = n_keys * _BUILD_HARD[d] * left * left * min(1, 2 * left) * min(1, crowd) ** 3
-    if d == 3 and left < _SURE and problem.n_keys >= _LOSERS_TOLD:
-        few = rows_of(key, at_most(_LOSERS_TOLD, problem.n_keys))
-        left = share_of_losers_left(few, problem.key_peak[k], problem.num_threads)
-        if left < _FEW_LEFT:
-            waiting = n_indices * _CALL_LOSING * n_cores(problem.num_threads)
-            hard = waiting + n_keys * (_BUILD_LOSING + _BUILD_LEFT * left)
+    if not_lost < _FEW_LEFT:
+        waiting = n_indices * _CALL_LOSING * n_cores(problem.num_threads)
+        hard = waiting + n_keys * (_BUILD_LOSING + _BUILD_LEFT * not_lost**2)
     return Forecast(least + hard, (seen,))
 
 
@@ -219,12 +219,10 @@ def _asking(problem: Problem, k: int) -> tuple[int, NDArray[Any] | None]:
     return n_queries, np.concatenate([problem.query[b, ::every] for b in askers])
 
 
-def _divide_some(problem: Problem, k: int) -> tuple[float, float]:
+def _divide_some(problem: Problem, k: int, few: NDArray[Any]) -> tuple[float, float]:
     """The share of a few keys that may win, and how crowded their boxes are; in some 0.7 ms."""
-    key = problem.key[k]
-    few = rows_of(key, at_most(_SOME_DIVIDED, len(key)))
     n_queries, some = _asking(problem, k)
-    n_expected = _FINER * n_queries * len(few) / len(key)
+    n_expected = _FINER * n_queries * len(few) / problem.n_keys
     index = build(few, problem.key_peak[k], problem.num_threads, n_expected, some)
     return len(index.candidates) / len(few), index.work / len(few) / _CROWDED[problem.n_features]
 
