@@ -15,6 +15,7 @@ from fasthardmax.engines import _cones_long as longer
 from fasthardmax.engines import _cones_open as opened
 from fasthardmax.engines import _cones_plane as plane
 from fasthardmax.engines import _cones_search as search
+from fasthardmax.engines import _cones_shell as shell
 from fasthardmax.engines import _cones_sweep as sweeping
 from fasthardmax.engines import cones
 from fasthardmax.engines._cones_divide import GROUPED
@@ -120,6 +121,25 @@ def test_keys_outside_of_a_body_hold_all_winners(
     assert len(kept) < len(keys) / 3 or (d > 3 and fill is ball)
     if d == 3:  # large enough to be looked at twice
         assert len(kept) < 0.06 * len(keys)
+
+
+@pytest.mark.parametrize("d", [3, 4])
+def test_many_keys_left_are_looked_at_more_closely(d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wins stays, of turns of a few keys as of one; the more sides, the fewer others."""
+    keys = ball(100_000, d, DTYPES[1])
+    directions = gaussian(3000, d, DTYPES[1])
+    winners = (directions @ keys.T).argmax(axis=1)
+    monkeypatch.setattr(shell, "_ROWS", 1 << 10)
+
+    def outer(n_threads: int) -> np.ndarray:
+        return outer_keys(keys, 0, *index.margins(d, DTYPES[1]), n_threads)
+
+    coarse = outer(3)
+    np.testing.assert_array_equal(outer(1), coarse)
+    monkeypatch.setattr(shell, "_WORTH_MORE", 1 << 14)
+    fine = outer(3)
+    assert set(winners) <= set(fine)
+    assert len(fine) < 0.9 * len(coarse)
 
 
 def test_screening_tells_winners_from_near_ties() -> None:
