@@ -115,7 +115,8 @@ def forecast(problem: Problem, all_pairs: float, rival: float = math.inf) -> For
 
     By the numbers of keys and queries, whatever all pairs take. From two features on some of the
     keys are looked at, unless another engine takes ``rival``, which is less than the least: the
-    more of them are left over, the longer the cells are divided. Where most are, some are divided.
+    more of them are left over, the longer the cells are divided. Where most are, some are divided,
+    and may tell that many of all lose everywhere.
     """
     d = problem.n_features
     if d not in _BUILD:
