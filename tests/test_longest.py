@@ -166,6 +166,28 @@ def test_another_engine_may_end_a_look_before_all_keys_are_measured(
     assert 0 < promised[0] < all_pairs
 
 
+def test_a_look_ends_soon_where_queries_that_are_asked_again_take_too_long_in_floats(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Most of those of collinear points are; another engine takes half of the time in floats."""
+    rng = np.random.default_rng(3)
+    along, direction, middle = (rng.standard_normal(shape) for shape in ((20_000, 1), 16, 16))
+    points = (along * direction + middle)[None]
+    costs = {True: (0.05, 100.0), False: (0.27, 20.0)}
+    monkeypatch.setattr(direct, "costs", lambda _, bytes_serve=True: costs[bytes_serve])
+    measured = []
+
+    def measure(key: Array, *rest: Any) -> Any:
+        measured.append(key)
+        return _longest_keys.measure(key, *rest)
+
+    monkeypatch.setattr(longest, "measure", measure)
+    problem = self_attention(points, points, 2)
+    found = longest.forecast(problem, np.inf, others=lambda least: (least / 2, True))
+    assert np.isinf(found.nanoseconds)
+    assert len(measured) == 1
+
+
 def test_small_problems_are_not_looked_at() -> None:
     assert np.isinf(_forecast(gaussian(5000, 8, DTYPES[1])))
 

@@ -170,6 +170,8 @@ def _look(
         reach = np.minimum(growth * reach, (reach + lengths.some[-1]) / 2)
     radius, rest = _aim(reach, lengths, work)
     if others and fixed + rest <= rival:
+        # Where bytes serve at all, they may not for queries that must be asked again.
+        rest = _aim(reach, lengths, work._replace(again=in_floats))[1]
         slower = work._replace(once=in_floats, again=in_floats)
         aim = _aim(reach, lengths, slower)
         rival, serve = others(fixed + aim[1])
@@ -189,7 +191,6 @@ def _look(
         if radius >= before:
             break
     part = _part(bare, b, None, _longer(lengths, radius))
-    # Where bytes serve at all, they may not for queries that must be asked again.
     work = work._replace(again=in_floats)
     if work.once != in_floats and not direct.bytes_serve(part)[0]:
         work = work._replace(once=in_floats)
