@@ -182,7 +182,7 @@ def _over_n(
     rows = -(-len(drawn) // columns)
     with plt.rc_context(_PAPER):
         figure, grid = plt.subplots(
-            rows, columns, figsize=(3.5 * columns, 3.6 * rows), sharey=True, squeeze=False,
+            rows, columns, figsize=(3.5 * columns, 4.2 * rows), sharey=True, squeeze=False,
             layout="constrained",
         )  # fmt: skip
         for axes in grid.flat[len(drawn) :]:
@@ -196,7 +196,8 @@ def _over_n(
                     sizes, seconds, color=colour, marker=marker, label=label, zorder=_order(name)
                 )
             axes.set(title=title, xlabel=across, xscale="log", yscale="log")
-            axes.legend(fontsize=6)
+            # Below: curves may run anywhere.
+            axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
         for axes in grid[:, 0]:
             axes.set_ylabel(up)
         figure.savefig(path)
