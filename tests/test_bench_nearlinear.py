@@ -239,7 +239,7 @@ def results():
         ],
     }  # fmt: skip
     found = results_with(records)
-    found["ceilings"][0]["fma"]["float64"]["2"] = 1e10
+    found["ceilings"][0]["fma"]["float64"]["2"] = 1e10  # float32 has another
     return found
 
 

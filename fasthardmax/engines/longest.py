@@ -38,7 +38,8 @@ _CALL, _ROUND, _NUMBER, _ASK = 3e5, 1e5, 1.0, 40.0
 # All pairs of fewer multiply-adds take less than some 15 looks.
 _WORTH_A_LOOK = 2e9
 
-# Given what is promised if bytes do not serve: what another engine may take, and whether they may.
+# Given what is promised if bytes do not serve: the rival, which those may change, and whether they
+# may serve.
 Others = Callable[[float], tuple[float, bool]]
 
 
@@ -126,7 +127,8 @@ def forecast(
     """About how many nanoseconds :func:`run` takes on one core, infinite where it may be too many.
 
     Some queries of the first batch entry are asked among some keys and, if that promises to take
-    less than ``rival``, among the longest. That costs O(S d). In between ``others`` is asked.
+    less than ``rival``, among the longest. That costs O(S d). In between ``others`` is asked for
+    what is the rival from there on.
     """
     if problem.n_pairs * (problem.n_features + 2) < _WORTH_A_LOOK:
         return Forecast(math.inf)
